@@ -1,0 +1,46 @@
+# Every verb sets up what it needs: Python 3.11 or later, git and make are enough.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PARTS  := protocol/src schemas/src runtime/src planter/src
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test format lint types imports unit clean
+
+help:  ## show this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(BIN)/.ready  ## make .venv with the four parts, editable, and the tools
+
+$(BIN)/.ready: requirements-dev.txt protocol/pyproject.toml schemas/pyproject.toml runtime/pyproject.toml planter/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Planter needs Python 3.11 or later: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing Planter and its tools into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	@touch $@
+
+demo: $(BIN)/.ready  ## run a real manifest: NATS, planner and runtime as processes of this machine
+	$(BIN)/planter run --local examples/release-pipeline/release.planter.yaml
+
+check: format lint types imports unit  ## what must pass before every commit, in under a minute
+
+format: $(BIN)/.ready
+	$(BIN)/ruff format --check --quiet .
+
+lint: $(BIN)/.ready
+	$(BIN)/ruff check --quiet .
+
+types: $(BIN)/.ready
+	$(BIN)/basedpyright --level error
+
+imports: $(BIN)/.ready
+	$(BIN)/lint-imports --no-cache > /dev/null || $(BIN)/lint-imports --no-cache
+
+unit: $(BIN)/.ready
+	$(BIN)/python -m pytest -q tests/unit tests/architecture
+
+test: check  ## the whole suite
+	$(BIN)/python -m pytest -q tests/integration tests/examples
+
+clean:  ## remove everything that the other verbs made
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .demo

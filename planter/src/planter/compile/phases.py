@@ -1,0 +1,90 @@
+"""Phase manifests: one ``PhaseSpec`` a phase."""
+
+import hashlib
+from typing import NamedTuple
+
+import msgspec
+
+import planter_schemas as schemas
+from planter.compile.cycles import shortest_cycle
+from planter.core.plan import Backoff, FailureAction, Handler, PhaseSpec, Plan
+
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+class Compiled(NamedTuple):
+    """What became of a manifest."""
+
+    plan: Plan | None
+    """None when any problem is an error."""
+    problems: tuple[schemas.Problem, ...]
+
+
+def compile_manifest(loaded: schemas.Loaded) -> Compiled:
+    """The plan of a manifest, with the problems of reading and those of its graph.
+
+    Phases outside the target phase's needs are left out (``targetPhase``).
+    """
+    if loaded.manifest is None:
+        return Compiled(None, loaded.problems)
+    selected = loaded.manifest.selected()
+    cycle = shortest_cycle({phase.id: phase.wait_for for phase in selected})
+    if cycle is not None:
+        return Compiled(None, (*loaded.problems, _cycle_problem(loaded, cycle)))
+    external = {phase.id: frozenset(phase.external) for phase in selected}
+    phases = tuple(_spec(phase, external[phase.id]) for phase in selected)
+    digest = hashlib.sha256(b"".join(phase.digest.encode() for phase in phases)).hexdigest()
+    return Compiled(Plan(digest=f"sha256:{digest}", phases=phases), loaded.problems)
+
+
+def _spec(phase: schemas.Phase, external: frozenset[str]) -> PhaseSpec:
+    spec = PhaseSpec(
+        id=phase.id,
+        digest="",
+        needs=tuple(dict.fromkeys(name for name in phase.wait_for if name not in external)),
+        external=tuple(dict.fromkeys(name for name in phase.wait_for if name in external)),
+        description=phase.description or None,
+        labels=dict(phase.match_labels),
+        kind=phase.run.kind if phase.run else None,
+        run=msgspec.Raw(msgspec.json.encode(phase.run.to_json())) if phase.run else msgspec.Raw(),
+        capabilities=tuple(sorted(set(phase.required_capabilities))),
+        on_use=phase.instance_mode == "onUse",
+        wait_timeout_ms=phase.wait_timeout_ms,
+        timeout_ms=phase.timeout_ms,
+        max_attempts=phase.max_attempts,
+        backoff=_backoff(phase),
+        priority=phase.priority,
+        on_failure=FailureAction(phase.on_failure.action or "raise")
+        if phase.on_failure
+        else FailureAction.RAISE,
+        failure=_handler(phase.on_failure),
+        success=_handler(phase.on_success),
+    )
+    digest = hashlib.sha256(_encoder.encode([spec, phase.extensions])).hexdigest()
+    return msgspec.structs.replace(spec, digest=digest)
+
+
+def _backoff(phase: schemas.Phase) -> Backoff:
+    given = phase.retry_backoff
+    return Backoff(initial_ms=given.initial_ms, factor=given.factor, max_ms=given.max_ms, jitter=given.jitter)
+
+
+def _handler(handler: schemas.Handler | None) -> Handler | None:
+    if handler is None:
+        return None
+    return Handler(message=tuple(handler.message), labels=dict(handler.labels), notify=dict(handler.notify))
+
+
+def _cycle_problem(loaded: schemas.Loaded, cycle: list[str]) -> schemas.Problem:
+    """Placed at the edge that closes the circle, as it stands in the manifest."""
+    assert loaded.manifest is not None
+    first, second = cycle[0], cycle[1 % len(cycle)]
+    phase = next(phase for phase in loaded.manifest.phases if phase.id == first)
+    circle = " -> ".join([*cycle, first])
+    return loaded.problem(
+        loaded.path_of_wait(first, phase.wait_for.index(second)),
+        "PLT-1204",
+        f"phases wait for each other in a circle: {circle}",
+        label="this closes the circle",
+        hint="remove one of these waits",
+    )

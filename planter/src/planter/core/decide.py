@@ -1,0 +1,374 @@
+"""Deciding: inputs in, events and effects out.
+
+``decide`` is a function of the session, the inputs, the time and the fleet; it reads no clock and does no
+I/O. It advances the session through ``evolve.apply``, event by event, so that each input sees what the one
+before it did. If the events cannot be appended to the journal, the caller throws the session away and folds
+it again.
+"""
+
+from collections.abc import Sequence
+from heapq import heappop
+from typing import assert_never
+
+import msgspec
+
+from planter.core import effects as f
+from planter.core import events as e
+from planter.core import inputs as i
+from planter.core.commands import obey
+from planter.core.evolve import ACK_MS, has_ended, is_over, postpone
+from planter.core.fleet import Fleet
+from planter.core.plan import FailureAction
+from planter.core.session import Session
+from planter.core.status import PHASE_OPEN, PHASE_TERMINAL, PhaseStatus, SessionStatus
+from planter.core.step import Step
+from planter.core.targeting import re_place, target_ready
+
+TARGETS_MAX = 1_000
+"""Targets in one commit, so that a commit stays far below the message limit."""
+LOSSES_MAX = 5
+"""A phase whose attempts the platform lost this often fails: something about it kills runtimes."""
+OFFER_PAUSE_MS_MAX = 60_000
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What was decided: append the events, then carry out the effects."""
+
+    events: tuple[e.AnyEvent, ...]
+    effects: tuple[f.AnyEffect, ...]
+    commands: tuple[int, ...] = ()
+    """Sequences of the start and control inputs among them, which must never act twice."""
+    more: bool = False
+    """There is more to target than one commit holds: decide again, without inputs, once this is appended."""
+
+
+def decide(
+    session: Session, inputs: Sequence[i.AnyInput], now: int, fleet: Fleet, *, targets_max: int = TARGETS_MAX
+) -> Decision:
+    """Take in the inputs, in order, then do what is due and possible.
+
+    Args:
+        session: the state; advanced in place.
+        inputs: what came in since the last decision; may be empty.
+        now: milliseconds since 1970.
+        fleet: the runtimes to choose from.
+        targets_max: most targets in this decision.
+    """
+    step = Step(session, now, fleet)
+    for given in inputs:
+        _take(step, given)
+    if has_ended(session) and not step.events:
+        return Decision((), tuple(step.effects))
+    _timers(step)
+    _wake_lazy(step)
+    more = False
+    if session.status is SessionStatus.RUNNING and not session.cancelling:
+        if session.failing is None:
+            re_place(step)
+            more = target_ready(step, targets_max)
+        else:
+            _withdraw_open_offers(step)
+    _finish(step)
+    step.effects.extend(f.PublishState(index) for index in session.touched)
+    return Decision(tuple(step.events), tuple(step.effects), tuple(step.commands), more)
+
+
+def _take(step: Step, given: i.AnyInput) -> None:
+    match given:
+        case i.StartPlan():
+            _start(step, given)
+        case i.Refuse():
+            if step.first_time(given.sequence):
+                step.refuse(given.sequence, given.code, given.text, given.problems)
+        case i.Command():
+            if step.first_time(given.sequence):
+                obey(step, given)
+        case i.Acknowledge():
+            _acknowledge(step, given)
+        case i.ReportRunning() | i.ReportComplete() | i.ReportFailed() | i.ReportCancelled():
+            _report(step, given)
+        case i.RuntimeLost():
+            _runtime_lost(step, given)
+        case _:
+            assert_never(given)
+
+
+def _start(step: Step, given: i.StartPlan) -> None:
+    session = step.session
+    if not step.first_time(given.sequence):
+        return
+    if session.status in (SessionStatus.RUNNING, SessionStatus.PAUSED):
+        if session.plan_digest == given.plan.digest:
+            step.repeated(given.sequence)
+        else:
+            step.refuse(
+                given.sequence,
+                "session.busy",
+                f"session {session.id} is {session.status} with another manifest (revision {session.revision}); "
+                "wait for its end, cancel it, or use another session id",
+            )
+        return
+    step.emit(e.PlanApplied(revision=session.revision + 1, digest=given.plan.digest, plan=given.plan))
+
+
+# -- what runtimes say -------------------------------------------------------------------------
+
+
+def _current(step: Step, echo: i.Echo) -> int | None:
+    """Index of the phase whose open attempt is meant, or None (and why, for the operator's log)."""
+    session = step.session
+    index = session.graph.index.get(echo.phase_id)
+    if index is None:
+        return step.ignore(echo.phase_id, "the plan has no such phase")
+    phase = session.phases[index]
+    if phase.status not in PHASE_OPEN:
+        return step.ignore(echo.phase_id, f"no attempt is out: the phase is {phase.status}")
+    if echo.fenced:
+        if (echo.attempt, echo.fence) != (phase.attempt, phase.fence):
+            return step.ignore(echo.phase_id, f"attempt {echo.attempt} fence {echo.fence} is stale")
+        return index
+    if phase.instance is not None:
+        return step.ignore(
+            echo.phase_id, "the attempt is addressed to a runtime, and this came without its fence"
+        )
+    return index
+
+
+def _acknowledge(step: Step, given: i.Acknowledge) -> None:
+    index = _current(step, given)
+    if index is None:
+        return
+    phase = step.session.phases[index]
+    if given.accepted:
+        if not phase.accepted or phase.reason is not None:
+            step.emit(
+                e.PhaseAccepted(
+                    phase_id=given.phase_id,
+                    attempt=phase.attempt,
+                    runtime_id=given.runtime_id,
+                    queued=given.queued,
+                )
+            ) if phase.status is PhaseStatus.TARGETED else None
+        return
+    if phase.instance is None:
+        # An open offer stays open for the others; whoever declines it is free to do so.
+        step.ignore(given.phase_id, f"an open offer was declined: {given.reason or 'no reason'}")
+        return
+    step.avoid(index, str(phase.runtime_id))
+    reason = f"rejected by runtime {phase.runtime_id}: {given.reason or 'no reason'}"
+    step.emit(e.PhaseWithdrawn(phase_id=given.phase_id, attempt=phase.attempt, reason=reason))
+
+
+def _report(
+    step: Step, given: i.ReportRunning | i.ReportComplete | i.ReportFailed | i.ReportCancelled
+) -> None:
+    if (
+        not given.fenced
+        and isinstance(given, i.ReportComplete)
+        and given.phase_id in step.session.graph.waiters
+    ):
+        step.emit(e.ExternalCompleted(phase_id=given.phase_id))
+        return
+    index = _current(step, given)
+    if index is None:
+        return
+    phase = step.session.phases[index]
+    match given:
+        case i.ReportRunning():
+            if phase.status is PhaseStatus.TARGETED:
+                step.emit(
+                    e.PhaseStarted(
+                        phase_id=given.phase_id,
+                        attempt=phase.attempt,
+                        runtime_id=given.runtime_id,
+                        at=given.started,
+                    )
+                )
+        case i.ReportComplete():
+            step.emit(
+                e.PhaseCompleted(
+                    phase_id=given.phase_id,
+                    attempt=phase.attempt,
+                    runtime_id=given.runtime_id,
+                    result=given.result,
+                    started=given.started,
+                    finished=given.finished,
+                )
+            )
+            step.say_handler(index, step.session.spec(index).success, "info")
+        case i.ReportFailed():
+            fail_attempt(step, index, given.message, given.kind, retryable=given.retryable)
+        case i.ReportCancelled():
+            if step.session.cancelling:
+                step.emit(e.PhaseCancelled(phase_id=given.phase_id, reason=given.message or "cancelled"))
+            else:
+                fail_attempt(
+                    step, index, given.message or "stopped by its runtime", "cancelled", retryable=True
+                )
+        case _:
+            assert_never(given)
+
+
+def fail_attempt(step: Step, index: int, message: str, kind: str | None, *, retryable: bool) -> None:
+    """An attempt failed: another one after a pause, or the end of the phase."""
+    session, spec, phase = step.session, step.session.spec(index), step.session.phases[index]
+    tried = phase.attempt - phase.budget_from
+    if retryable and tried < spec.max_attempts and session.failing is None and not session.cancelling:
+        retry_at = step.now + step.pause_before_retry(index, tried)
+        step.emit(
+            e.AttemptFailed(
+                phase_id=spec.id, attempt=phase.attempt, message=message, kind=kind, retry_at=retry_at
+            )
+        )
+        return
+    step.emit(e.PhaseFailed(phase_id=spec.id, attempt=phase.attempt, message=message, kind=kind))
+    step.say_handler(index, spec.failure, "error")
+    if spec.on_failure is FailureAction.ABORT:
+        for other in range(len(session.phases)):
+            step.cancel_attempt(other, f"phase {spec.id} failed (abort)")
+
+
+def _runtime_lost(step: Step, given: i.RuntimeLost) -> None:
+    for index, phase in enumerate(step.session.phases):
+        if phase.status in PHASE_OPEN and (phase.runtime_id, phase.instance) == (
+            given.runtime_id,
+            given.instance,
+        ):
+            lose_attempt(step, index, f"runtime {given.runtime_id} is lost: {given.reason}")
+
+
+def lose_attempt(step: Step, index: int, reason: str) -> None:
+    """The platform lost an attempt: the same budget, another number, a higher fence."""
+    spec, phase = step.session.spec(index), step.session.phases[index]
+    if step.session.cancelling:
+        step.emit(e.PhaseCancelled(phase_id=spec.id, reason=reason))
+    elif phase.losses + 1 >= LOSSES_MAX:
+        step.emit(e.PhaseFailed(phase_id=spec.id, attempt=phase.attempt, message=reason, kind="lost"))
+    else:
+        step.emit(e.AttemptLost(phase_id=spec.id, attempt=phase.attempt, reason=reason))
+
+
+# -- time --------------------------------------------------------------------------------------
+
+
+def _timers(step: Step) -> None:
+    session = step.session
+    while (due := session.next_due()) is not None and due <= step.now:
+        _, index = heappop(session.timers)
+        if index < 0:
+            session.cancel_due = 0
+            for number, phase in enumerate(session.phases):
+                if phase.status in PHASE_OPEN:
+                    step.emit(
+                        e.PhaseCancelled(
+                            phase_id=session.spec(number).id, reason="its runtime did not confirm the cancel"
+                        )
+                    )
+            continue
+        _timer(step, index)
+
+
+def _timer(step: Step, index: int) -> None:
+    session, spec, phase = step.session, step.session.spec(index), step.session.phases[index]
+    phase.due = 0
+    match phase.status:
+        case PhaseStatus.BACKING_OFF:
+            step.emit(e.PhaseReady(phase_id=spec.id))
+        case PhaseStatus.PENDING:
+            if session.status is SessionStatus.PAUSED:
+                postpone(session, index, step.now + 1_000)  # a paused session does not let waits run out
+                return
+            waited = ", ".join(step.waits_for(index))
+            message = f"waited longer than {spec.wait_timeout_ms} ms for {waited}"
+            step.emit(
+                e.PhaseFailed(phase_id=spec.id, attempt=phase.attempt, message=message, kind="wait_timeout")
+            )
+            step.say_handler(index, spec.failure, "error")
+        case PhaseStatus.TARGETED if not phase.accepted:
+            # Nobody took the offer: say it again, each time after a longer pause.
+            step.effects.append(f.PublishTarget(index, "offered again"))
+            pause = min(max(step.now - phase.updated, ACK_MS), OFFER_PAUSE_MS_MAX)
+            postpone(session, index, step.now + pause)
+        case PhaseStatus.TARGETED | PhaseStatus.RUNNING:
+            step.cancel_attempt(index, "overdue")
+            lose_attempt(step, index, "its runtime did not end it at its timeout")
+        case _:
+            pass
+
+
+def _wake_lazy(step: Step) -> None:
+    """Instantiate the ``onUse`` phases that something now needs; that may wake others."""
+    session = step.session
+    while session.to_demand:
+        index, by = session.to_demand.pop()
+        phase = session.phases[index]
+        if not phase.demanded and phase.status is PhaseStatus.PENDING:
+            step.emit(e.PhaseDemanded(phase_id=session.spec(index).id, by=session.spec(by).id))
+
+
+# -- the end -----------------------------------------------------------------------------------
+
+
+def _withdraw_open_offers(step: Step) -> None:
+    """A failing session offers nothing any more."""
+    session = step.session
+    for index in sorted(session.offered):
+        phase = session.phases[index]
+        if not phase.accepted:
+            spec = session.spec(index)
+            step.emit(e.PhaseWithdrawn(phase_id=spec.id, attempt=phase.attempt, reason=str(session.failing)))
+
+
+def _finish(step: Step) -> None:
+    """Close what can no longer run, and the session with it."""
+    session = step.session
+    if session.status not in (SessionStatus.RUNNING, SessionStatus.PAUSED):
+        return
+    if session.cancelling:
+        _close_idle(step, cancel=True)
+    elif session.failing is not None:
+        if session.counts[PhaseStatus.TARGETED] + session.counts[PhaseStatus.RUNNING] == 0:
+            _close_idle(step, cancel=False)
+    elif session.counts[PhaseStatus.PENDING] and _only_unused_left(session):
+        for index, phase in enumerate(session.phases):
+            if phase.status is PhaseStatus.PENDING:
+                step.emit(e.PhaseSkipped(phase_id=session.spec(index).id, reason="onUse: nothing used it"))
+    if is_over(session) and not has_ended(session):
+        _end_session(step)
+
+
+def _only_unused_left(session: Session) -> bool:
+    """Whether nothing but ``onUse`` phases that nobody asked for is left."""
+    terminal = sum(session.counts[status] for status in PHASE_TERMINAL)
+    if terminal + session.counts[PhaseStatus.PENDING] < len(session.phases):
+        return False
+    return all(
+        session.spec(index).on_use and not phase.demanded
+        for index, phase in enumerate(session.phases)
+        if phase.status is PhaseStatus.PENDING
+    )
+
+
+def _close_idle(step: Step, *, cancel: bool) -> None:
+    session = step.session
+    for index, phase in enumerate(session.phases):
+        if phase.status in PHASE_TERMINAL or phase.status in PHASE_OPEN:
+            continue
+        phase_id = session.spec(index).id
+        if cancel:
+            step.emit(e.PhaseCancelled(phase_id=phase_id, reason=session.reason or "session cancelled"))
+        elif phase.status is PhaseStatus.BACKING_OFF:
+            message = f"{phase.reason} (no further attempt: {session.failing})"
+            step.emit(e.PhaseFailed(phase_id=phase_id, attempt=phase.attempt, message=message))
+        else:
+            step.emit(e.PhaseSkipped(phase_id=phase_id, reason=str(session.failing)))
+
+
+def _end_session(step: Step) -> None:
+    session = step.session
+    if session.cancelling:
+        step.emit(e.SessionEnded(status=SessionStatus.CANCELLED, reason=session.reason))
+    elif session.failing is not None:
+        step.emit(e.SessionEnded(status=SessionStatus.FAILED, reason=session.failing))
+    else:
+        step.emit(e.SessionEnded(status=SessionStatus.COMPLETE))

@@ -1,0 +1,53 @@
+"""Orders to the shell, in the imperative. They are carried out only after the events are in the journal.
+
+Losing one is never wrong, only late: each can be derived again from the journal.
+"""
+
+import msgspec
+
+
+class Effect(msgspec.Struct, frozen=True, gc=False):
+    """Base of all effects."""
+
+
+class PublishTarget(Effect, frozen=True):
+    """Offer the phase's current attempt."""
+
+    phase: int
+    """Index in the plan."""
+    reason: str = "dependencies satisfied"
+
+
+class PublishState(Effect, frozen=True):
+    """Tell monitors the phase's new status."""
+
+    phase: int
+
+
+class CancelAttempt(Effect, frozen=True):
+    """Ask a runtime to stop an attempt."""
+
+    runtime_id: str
+    phase_id: str
+    attempt: int
+    fence: int
+    reason: str
+
+
+class Say(Effect, frozen=True):
+    """A remark for the session's log."""
+
+    level: str
+    message: str
+    phase_id: str | None = None
+    attempt: int | None = None
+
+
+class Ignore(Effect, frozen=True):
+    """An input had no effect; the operator's log should say why."""
+
+    phase_id: str
+    reason: str
+
+
+AnyEffect = PublishTarget | PublishState | CancelAttempt | Say | Ignore

@@ -1,0 +1,217 @@
+"""Facts about a session, in the past tense. The journal is a sequence of them; folding it is the state.
+
+Their JSON (the field ``type`` names the class, fields in camelCase) is the journal's format, so a change
+here is a change of stored data: fields may be added with a default, nothing may change its meaning.
+Times are milliseconds since 1970; the time of the event itself is the commit's.
+"""
+
+from typing import Any
+
+import msgspec
+
+from planter.core.plan import Plan
+from planter.core.status import SessionStatus
+
+
+class Event(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="type", rename="camel", omit_defaults=True, gc=False
+):
+    """Base of all events."""
+
+
+# -- the session -------------------------------------------------------------------------------
+
+
+class PlanApplied(Event, frozen=True, kw_only=True):
+    """A plan became the session's newest revision; unchanged complete phases keep their result."""
+
+    revision: int
+    digest: str
+    plan: Plan | None = None
+    plan_ref: str | None = None
+    """In the journal, a large plan is an object of this digest; the core always sees ``plan``."""
+
+
+class InputRepeated(Event, frozen=True, kw_only=True):
+    """A start or command asked for what is so already: nothing changes."""
+
+    input: int
+
+
+class SessionPaused(Event, frozen=True, kw_only=True):
+    """Nothing new is targeted from here on."""
+
+    reason: str | None = None
+
+
+class SessionResumed(Event, frozen=True, kw_only=True):
+    """Targeting goes on; waits are longer by the length of the pause."""
+
+    reason: str | None = None
+
+
+class CancelRequested(Event, frozen=True, kw_only=True):
+    """The session ends as soon as its running work has stopped."""
+
+    reason: str | None = None
+
+
+class SessionReopened(Event, frozen=True, kw_only=True):
+    """An ended session goes on (retry, skip or rerun)."""
+
+    reason: str
+
+
+class SessionEnded(Event, frozen=True, kw_only=True):
+    """Every phase is terminal."""
+
+    status: SessionStatus
+    reason: str | None = None
+
+
+class InputRefused(Event, frozen=True, kw_only=True):
+    """An input was read and the answer is no."""
+
+    input: int
+    """Its sequence in PLANTER_IN."""
+    code: str
+    text: str
+    problems: tuple[dict[str, Any], ...] = ()
+
+
+# -- one phase ---------------------------------------------------------------------------------
+
+
+class PhaseEvent(Event, frozen=True, kw_only=True):
+    """Base of the events of one phase."""
+
+    phase_id: str
+
+
+class PhaseReady(PhaseEvent, frozen=True, kw_only=True):
+    """The pause before the next attempt is over."""
+
+
+class PhaseTargeted(PhaseEvent, frozen=True, kw_only=True):
+    """An attempt is offered. Its fence is the journal sequence of this event's commit."""
+
+    attempt: int
+    runtime_id: str | None = None
+    """None: offered openly on the session's subject."""
+    instance: str | None = None
+    """Which life of that runtime."""
+
+
+class PhaseWithdrawn(PhaseEvent, frozen=True, kw_only=True):
+    """The offer is void before any work was known to have begun; the same attempt is offered anew."""
+
+    attempt: int
+    reason: str
+
+
+class PhaseAccepted(PhaseEvent, frozen=True, kw_only=True):
+    """A runtime took the offer."""
+
+    attempt: int
+    runtime_id: str | None = None
+    queued: bool = False
+
+
+class PhaseStarted(PhaseEvent, frozen=True, kw_only=True):
+    """The work runs. Left out when the attempt ended before it was reported."""
+
+    attempt: int
+    runtime_id: str | None = None
+    at: int | None = None
+    """When the runtime says that it began."""
+
+
+class PhaseCompleted(PhaseEvent, frozen=True, kw_only=True):
+    """The work is done."""
+
+    attempt: int
+    runtime_id: str | None = None
+    result: msgspec.Raw = msgspec.Raw()
+    started: int | None = None
+    finished: int | None = None
+
+
+class AttemptFailed(PhaseEvent, frozen=True, kw_only=True):
+    """One attempt failed and there will be another."""
+
+    attempt: int
+    message: str
+    kind: str | None = None
+    retry_at: int
+
+
+class AttemptLost(PhaseEvent, frozen=True, kw_only=True):
+    """The platform lost the attempt (its runtime went away); the work itself did not fail."""
+
+    attempt: int
+    reason: str
+
+
+class PhaseFailed(PhaseEvent, frozen=True, kw_only=True):
+    """The phase failed for good."""
+
+    attempt: int
+    message: str
+    kind: str | None = None
+
+
+class PhaseSkipped(PhaseEvent, frozen=True, kw_only=True):
+    """The phase will not run."""
+
+    reason: str
+    satisfies: bool = False
+    """Whether what waits for it goes on (somebody skipped it on purpose)."""
+
+
+class PhaseCancelled(PhaseEvent, frozen=True, kw_only=True):
+    """The phase was stopped, or kept from running, by a cancel."""
+
+    reason: str
+
+
+class PhasesReset(Event, frozen=True, kw_only=True):
+    """Phases start over: as if they had never run, but attempts are numbered on."""
+
+    phase_ids: tuple[str, ...]
+    reason: str
+
+
+class PhaseDemanded(PhaseEvent, frozen=True, kw_only=True):
+    """An ``onUse`` phase is instantiated, because something that needs it is otherwise ready."""
+
+    by: str
+
+
+class ExternalCompleted(PhaseEvent, frozen=True, kw_only=True):
+    """A phase that is not in the plan is known as complete."""
+
+
+AnyEvent = (
+    PlanApplied
+    | InputRepeated
+    | SessionPaused
+    | SessionResumed
+    | CancelRequested
+    | SessionReopened
+    | SessionEnded
+    | InputRefused
+    | PhaseReady
+    | PhaseTargeted
+    | PhaseWithdrawn
+    | PhaseAccepted
+    | PhaseStarted
+    | PhaseCompleted
+    | AttemptFailed
+    | AttemptLost
+    | PhaseFailed
+    | PhaseSkipped
+    | PhaseCancelled
+    | PhasesReset
+    | PhaseDemanded
+    | ExternalCompleted
+)

@@ -1,0 +1,399 @@
+"""Folding events into a session. Rule: a phase's status is set in ``_move`` of this module and nowhere else.
+
+The same function runs when a decision is made and when the journal is read again, so that deciding and
+replaying cannot differ.
+"""
+
+from collections.abc import Callable
+from heapq import heappush
+from typing import Any
+
+from planter.core import events as e
+from planter.core.graph import Graph
+from planter.core.plan import FailureAction
+from planter.core.session import PROVISIONAL, PhaseState, Session
+from planter.core.status import (
+    PHASE_OPEN,
+    PHASE_TERMINAL,
+    SESSION_TERMINAL,
+    PhaseStatus,
+    SessionStatus,
+)
+
+ACK_MS = 5_000
+"""An offer that nobody took is published again after this long; later each time."""
+OVERDUE_MS = 15_000
+"""A runtime that has not ended an attempt this long after its timeout has lost it."""
+CANCEL_MS = 30_000
+"""A cancelled attempt that nobody confirms is given up after this long."""
+
+
+def apply(session: Session, event: e.AnyEvent, at: int) -> None:
+    """Fold one event of a commit made at the time ``at`` (milliseconds since 1970)."""
+    _APPLY[type(event)](session, event, at)
+    session.updated = at
+
+
+def postpone(session: Session, index: int, due: int) -> None:
+    """Wake up for the phase at another time. Not journalled: timers are only ever late, never wrong."""
+    session.phases[index].due = due
+    heappush(session.timers, (due, index))
+
+
+# -- the one place where a status changes ------------------------------------------------------
+
+
+def _move(session: Session, index: int, status: PhaseStatus, at: int, due: int = 0) -> PhaseState:
+    phase = session.phases[index]
+    if phase.status is not status:
+        session.counts[phase.status] -= 1
+        session.counts[status] += 1
+        was_open, is_open = phase.status in PHASE_OPEN, status in PHASE_OPEN
+        if was_open and not is_open:
+            _release(session, index, phase)
+        phase.status = status
+    phase.updated = at
+    phase.due = due
+    if due:
+        heappush(session.timers, (due, index))
+    session.touched[index] = None
+    return phase
+
+
+def _end(session: Session, index: int, status: PhaseStatus, at: int, reason: str | None) -> None:
+    _move(session, index, status, at).reason = reason
+
+
+def _satisfy(session: Session, index: int, at: int) -> None:
+    """What waits for the phase goes on."""
+    if not session.phases[index].satisfies:
+        session.phases[index].satisfies = True
+        for dependent in session.graph.dependents[index]:
+            session.unmet[dependent] -= 1
+            _consider(session, dependent, at)
+
+
+def _release(session: Session, index: int, phase: PhaseState) -> None:
+    """The attempt is no longer out."""
+    session.offered.discard(index)
+    if phase.runtime_id is not None and phase.instance is not None:
+        left = session.load.get(phase.runtime_id, 0) - 1
+        if left > 0:
+            session.load[phase.runtime_id] = left
+        else:
+            session.load.pop(phase.runtime_id, None)
+
+
+def _make_ready(session: Session, index: int, at: int) -> None:
+    _move(session, index, PhaseStatus.READY, at).reason = None
+    session.arrivals += 1
+    entry = (-session.spec(index).priority, session.arrivals, index)
+    heappush(session.ready[session.graph.group_of[index]], entry)
+
+
+def _consider(session: Session, index: int, at: int) -> None:
+    """A need of the phase may just have been satisfied, or the phase itself demanded."""
+    phase = session.phases[index]
+    if phase.status is not PhaseStatus.PENDING:
+        return
+    if session.spec(index).on_use and not phase.demanded:
+        return
+    if session.unmet[index] == 0:
+        _make_ready(session, index, at)
+        return
+    lazy = [
+        need
+        for need in session.graph.lazy_needs[index]
+        if not session.phases[need].demanded and not session.phases[need].satisfies
+    ]
+    asleep = sum(1 for need in session.graph.lazy_needs[index] if not session.phases[need].satisfies)
+    if lazy and session.unmet[index] == asleep:
+        session.to_demand.extend((need, index) for need in lazy)
+
+
+# -- a plan ------------------------------------------------------------------------------------
+
+
+def _plan_applied(session: Session, event: e.PlanApplied, at: int) -> None:
+    assert event.plan is not None, "the shell resolves plan_ref before it folds"
+    pairs = zip(session.graph.plan.phases, session.phases, strict=True)
+    before = {spec.id: (spec, phase) for spec, phase in pairs}
+    ids = {spec.id for spec in event.plan.phases}
+    session.known |= {name for name, (_, phase) in before.items() if _is_done(phase) and name not in ids}
+    session.graph = Graph(event.plan)
+    session.revision = event.revision
+    session.phases = [_fresh(before.get(spec.id)) for spec in event.plan.phases]
+    for index in session.graph.order:
+        spec = session.spec(index)
+        old_spec, old = before.get(spec.id, (None, None))
+        needs_kept = all(session.phases[need].satisfies for need in session.graph.needs[index])
+        unchanged = old_spec is not None and old_spec.digest == spec.digest
+        if old is not None and unchanged and needs_kept and _is_done(old):
+            session.phases[index] = old
+    session.status = SessionStatus.RUNNING
+    session.reason = None
+    session.failing = None
+    session.cancelling = False
+    session.created = session.created or at
+    _reindex(session, at)
+
+
+def _is_done(phase: PhaseState) -> bool:
+    """Complete or skipped on purpose: a new revision does not run it again."""
+    return phase.satisfies and phase.status is not PhaseStatus.FAILED
+
+
+def _fresh(old: tuple[object, PhaseState] | None) -> PhaseState:
+    """Not run in this revision; attempts are numbered on, so that none is ever dispatched twice."""
+    if old is None:
+        return PhaseState()
+    return PhaseState(attempt=old[1].attempt, budget_from=old[1].attempt)
+
+
+def _reindex(session: Session, at: int) -> None:
+    """Compute everything that follows from the statuses anew (a plan was applied or phases were reset)."""
+    graph = session.graph
+    session.counts = dict.fromkeys(PhaseStatus, 0)
+    for phase in session.phases:
+        session.counts[phase.status] += 1
+    session.ready = [[] for _ in graph.groups]
+    session.to_demand.clear()
+    session.unmet = [
+        sum(1 for need in graph.needs[index] if not session.phases[need].satisfies)
+        + sum(1 for name in session.spec(index).external if name not in session.known)
+        for index in range(len(session.phases))
+    ]
+    for index in graph.order:
+        phase = session.phases[index]
+        if phase.status is PhaseStatus.READY:
+            _make_ready(session, index, at)
+        elif phase.status is PhaseStatus.PENDING:
+            timeout = session.spec(index).wait_timeout_ms
+            phase.updated = at
+            if timeout is not None and not phase.due:
+                postpone(session, index, at + timeout)
+            session.touched[index] = None
+            _consider(session, index, at)
+    session.failing = _failure(session)
+
+
+def _failure(session: Session) -> str | None:
+    for spec, phase in zip(session.graph.plan.phases, session.phases, strict=True):
+        if phase.status is PhaseStatus.FAILED and _stops(spec.on_failure):
+            return f"phase {spec.id} failed"
+    return None
+
+
+def _stops(action: FailureAction) -> bool:
+    return action in (FailureAction.RAISE, FailureAction.ABORT)
+
+
+def _phases_reset(session: Session, event: e.PhasesReset, at: int) -> None:
+    for name in event.phase_ids:
+        index = session.graph.index[name]
+        phase = session.phases[index]
+        session.phases[index] = PhaseState(attempt=phase.attempt, budget_from=phase.attempt)
+        session.touched[index] = None
+    _reindex(session, at)
+
+
+# -- the session -------------------------------------------------------------------------------
+
+
+def _nothing(session: Session, event: e.AnyEvent, at: int) -> None:
+    """A refusal or a repetition is history, not state."""
+    del event
+    session.created = session.created or at
+
+
+def _session_paused(session: Session, event: e.SessionPaused, at: int) -> None:
+    session.status = SessionStatus.PAUSED
+    session.reason = event.reason
+    session.paused_at = at
+
+
+def _session_resumed(session: Session, event: e.SessionResumed, at: int) -> None:
+    session.status = SessionStatus.RUNNING
+    session.reason = event.reason
+    for index, phase in enumerate(session.phases):
+        if phase.status is PhaseStatus.PENDING and phase.due:
+            postpone(session, index, phase.due + at - session.paused_at)
+
+
+def _cancel_requested(session: Session, event: e.CancelRequested, at: int) -> None:
+    session.cancelling = True
+    session.reason = event.reason
+    session.cancel_due = at + CANCEL_MS
+    heappush(session.timers, (session.cancel_due, -1))
+
+
+def _session_reopened(session: Session, event: e.SessionReopened, at: int) -> None:
+    del at
+    session.status = SessionStatus.RUNNING
+    session.reason = event.reason
+    session.cancelling = False
+    session.cancel_due = 0
+
+
+def _session_ended(session: Session, event: e.SessionEnded, at: int) -> None:
+    del at
+    session.status = event.status
+    session.reason = event.reason
+    session.cancelling = False
+    session.cancel_due = 0
+    session.timers.clear()
+
+
+def _external_completed(session: Session, event: e.ExternalCompleted, at: int) -> None:
+    if event.phase_id in session.known:
+        return
+    session.known.add(event.phase_id)
+    for index in session.graph.waiters.get(event.phase_id, ()):
+        session.unmet[index] -= 1
+        _consider(session, index, at)
+
+
+# -- one phase ---------------------------------------------------------------------------------
+
+
+def _phase_ready(session: Session, event: e.PhaseReady, at: int) -> None:
+    _make_ready(session, session.graph.index[event.phase_id], at)
+
+
+def _phase_targeted(session: Session, event: e.PhaseTargeted, at: int) -> None:
+    index = session.graph.index[event.phase_id]
+    phase = _move(session, index, PhaseStatus.TARGETED, at, at + ACK_MS)
+    phase.attempt = event.attempt
+    phase.fence = PROVISIONAL
+    phase.accepted = False
+    phase.runtime_id = event.runtime_id
+    phase.instance = event.instance
+    phase.started = phase.finished = 0
+    phase.reason = None
+    session.provisional.append(index)
+    if event.runtime_id is None:
+        session.offered.add(index)
+    else:
+        session.load[event.runtime_id] = session.load.get(event.runtime_id, 0) + 1
+
+
+def _phase_withdrawn(session: Session, event: e.PhaseWithdrawn, at: int) -> None:
+    index = session.graph.index[event.phase_id]
+    _make_ready(session, index, at)
+    phase = session.phases[index]
+    phase.attempt -= 1  # the attempt never began: its number is offered again, under a higher fence
+    phase.reason = event.reason
+
+
+def _phase_accepted(session: Session, event: e.PhaseAccepted, at: int) -> None:
+    index = session.graph.index[event.phase_id]
+    timeout = session.spec(index).timeout_ms
+    due = at + timeout + OVERDUE_MS if timeout is not None and not event.queued else 0
+    phase = _move(session, index, PhaseStatus.TARGETED, at, due)
+    phase.accepted = True
+    phase.reason = "queued by the runtime" if event.queued else None
+    if event.runtime_id and phase.runtime_id is None:
+        phase.runtime_id = event.runtime_id  # a bare runtime has named itself; it has no lease to lose
+
+
+def _phase_started(session: Session, event: e.PhaseStarted, at: int) -> None:
+    index = session.graph.index[event.phase_id]
+    timeout = session.spec(index).timeout_ms
+    due = at + timeout + OVERDUE_MS if timeout is not None else 0
+    phase = _move(session, index, PhaseStatus.RUNNING, at, due)
+    phase.accepted = True
+    phase.started = event.at or at
+    phase.reason = None
+
+
+def _phase_completed(session: Session, event: e.PhaseCompleted, at: int) -> None:
+    index = session.graph.index[event.phase_id]
+    phase = session.phases[index]
+    phase.result = event.result
+    phase.started = event.started or phase.started or at
+    phase.finished = event.finished or at
+    _end(session, index, PhaseStatus.COMPLETE, at, None)
+    _satisfy(session, index, at)
+
+
+def _attempt_failed(session: Session, event: e.AttemptFailed, at: int) -> None:
+    index = session.graph.index[event.phase_id]
+    _move(session, index, PhaseStatus.BACKING_OFF, at, event.retry_at).reason = event.message
+
+
+def _attempt_lost(session: Session, event: e.AttemptLost, at: int) -> None:
+    index = session.graph.index[event.phase_id]
+    _make_ready(session, index, at)
+    phase = session.phases[index]
+    phase.losses += 1
+    phase.budget_from += 1  # what the platform lost does not count against the work's retries
+    phase.reason = event.reason
+
+
+def _phase_failed(session: Session, event: e.PhaseFailed, at: int) -> None:
+    index = session.graph.index[event.phase_id]
+    stops = _stops(session.spec(index).on_failure)
+    session.phases[index].finished = at
+    if stops and session.failing is None:
+        session.failing = f"phase {event.phase_id} failed"
+    _end(session, index, PhaseStatus.FAILED, at, event.message)
+    if not stops:
+        _satisfy(session, index, at)
+
+
+def _phase_skipped(session: Session, event: e.PhaseSkipped, at: int) -> None:
+    index = session.graph.index[event.phase_id]
+    was_failed = session.phases[index].status is PhaseStatus.FAILED
+    _end(session, index, PhaseStatus.SKIPPED, at, event.reason)
+    if event.satisfies:
+        _satisfy(session, index, at)
+    if was_failed:
+        session.failing = _failure(session)
+
+
+def _phase_cancelled(session: Session, event: e.PhaseCancelled, at: int) -> None:
+    index = session.graph.index[event.phase_id]
+    session.phases[index].finished = at
+    _end(session, index, PhaseStatus.CANCELLED, at, event.reason)
+
+
+def _phase_demanded(session: Session, event: e.PhaseDemanded, at: int) -> None:
+    index = session.graph.index[event.phase_id]
+    session.phases[index].demanded = True
+    _consider(session, index, at)
+
+
+_APPLY: dict[type, Callable[[Session, Any, int], None]] = {
+    e.PlanApplied: _plan_applied,
+    e.InputRepeated: _nothing,
+    e.SessionPaused: _session_paused,
+    e.SessionResumed: _session_resumed,
+    e.CancelRequested: _cancel_requested,
+    e.SessionReopened: _session_reopened,
+    e.SessionEnded: _session_ended,
+    e.InputRefused: _nothing,
+    e.PhaseReady: _phase_ready,
+    e.PhaseTargeted: _phase_targeted,
+    e.PhaseWithdrawn: _phase_withdrawn,
+    e.PhaseAccepted: _phase_accepted,
+    e.PhaseStarted: _phase_started,
+    e.PhaseCompleted: _phase_completed,
+    e.AttemptFailed: _attempt_failed,
+    e.AttemptLost: _attempt_lost,
+    e.PhaseFailed: _phase_failed,
+    e.PhaseSkipped: _phase_skipped,
+    e.PhaseCancelled: _phase_cancelled,
+    e.PhasesReset: _phases_reset,
+    e.PhaseDemanded: _phase_demanded,
+    e.ExternalCompleted: _external_completed,
+}
+
+
+def is_over(session: Session) -> bool:
+    """Whether every phase is terminal."""
+    return sum(session.counts[status] for status in PHASE_TERMINAL) == len(session.phases)
+
+
+def has_ended(session: Session) -> bool:
+    """Whether the session itself is terminal."""
+    return session.status in SESSION_TERMINAL

@@ -1,0 +1,85 @@
+"""A plan's edges as index lists, built once, so that a step costs what it touches and no more."""
+
+from collections.abc import Sequence
+
+from planter.core.fleet import Requirement, requirement
+from planter.core.plan import Plan
+
+
+class Graph:
+    """Index lists over ``plan.phases``. Everything here is fixed once built."""
+
+    __slots__ = (
+        "dependents",
+        "group_of",
+        "groups",
+        "index",
+        "lazy_needs",
+        "needs",
+        "order",
+        "plan",
+        "waiters",
+    )
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        #: Phase id to index.
+        self.index: dict[str, int] = {spec.id: number for number, spec in enumerate(plan.phases)}
+        #: For each phase, the phases that it needs.
+        self.needs: list[list[int]] = [[self.index[need] for need in spec.needs] for spec in plan.phases]
+        #: For each phase, the phases that need it.
+        self.dependents: list[list[int]] = [[] for _ in plan.phases]
+        for number, needs in enumerate(self.needs):
+            for need in needs:
+                self.dependents[need].append(number)
+        #: For each phase, those of its needs that are ``onUse``.
+        self.lazy_needs: list[list[int]] = [
+            [need for need in needs if plan.phases[need].on_use] for needs in self.needs
+        ]
+        #: External id to the phases that wait for it.
+        self.waiters: dict[str, list[int]] = {}
+        for number, spec in enumerate(plan.phases):
+            for name in spec.external:
+                self.waiters.setdefault(name, []).append(number)
+        #: Placement groups: phases of one group are placed by the same rule.
+        self.groups: list[Requirement] = []
+        self.group_of: list[int] = self._number_groups()
+        #: Indices so that every phase comes after its needs.
+        self.order: list[int] = self._sorted()
+
+    def _number_groups(self) -> list[int]:
+        numbers: dict[Requirement, int] = {}
+        group_of: list[int] = []
+        for spec in self.plan.phases:
+            wanted = requirement(spec)
+            if wanted not in numbers:
+                numbers[wanted] = len(self.groups)
+                self.groups.append(wanted)
+            group_of.append(numbers[wanted])
+        return group_of
+
+    def _sorted(self) -> list[int]:
+        """Kahn's algorithm, in manifest order among equals."""
+        missing = [len(needs) for needs in self.needs]
+        order = [number for number, count in enumerate(missing) if count == 0]
+        for number in order:  # grows while it is walked
+            for dependent in self.dependents[number]:
+                missing[dependent] -= 1
+                if missing[dependent] == 0:
+                    order.append(dependent)
+        if len(order) != len(missing):
+            raise ValueError("the plan has a cycle; the compiler should have refused it")
+        return order
+
+    def downstream(self, roots: Sequence[int]) -> list[int]:
+        """The roots and everything that depends on them, in graph order."""
+        found = set(roots)
+        return [
+            number
+            for number in self.order
+            if number in found
+            or (any(need in found for need in self.needs[number]) and not found.add(number))
+        ]
+
+
+EMPTY = Graph(Plan(digest=""))

@@ -1,0 +1,107 @@
+"""What the core is told. The shell has read, checked and numbered it; ``sequence`` is that of PLANTER_IN."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from planter.core.plan import Plan
+
+
+class Input(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Base of all inputs."""
+
+    sequence: int = 0
+    """0: not from the input stream (a timer, a change of the fleet)."""
+
+
+class StartPlan(Input, frozen=True, kw_only=True):
+    """Apply a plan."""
+
+    plan: Plan
+
+
+class Refuse(Input, frozen=True, kw_only=True):
+    """An input whose content the shell could read but not accept, such as an invalid manifest."""
+
+    code: str
+    text: str
+    problems: tuple[dict[str, Any], ...] = ()
+
+
+class Command(Input, frozen=True, kw_only=True):
+    """A control command."""
+
+    verb: Literal["pause", "resume", "cancel", "retry", "skip", "rerun"]
+    phase_id: str | None = None
+    reason: str | None = None
+
+
+class Echo(Input, frozen=True):
+    """What a runtime says about an attempt, and how it identified it.
+
+    ``fenced`` with matching attempt and fence: the dispatch id was checked, the runtime is the addressee.
+    Not fenced: a runtime that knows only the Phase Manifest Protocol; it counts only for open offers.
+    """
+
+    phase_id: str
+    fenced: bool = False
+    attempt: int = 0
+    fence: int = 0
+    runtime_id: str | None = None
+
+
+class Acknowledge(Echo, frozen=True, kw_only=True):
+    """A runtime accepts or rejects an offer."""
+
+    accepted: bool
+    queued: bool = False
+    reason: str | None = None
+
+
+class ReportRunning(Echo, frozen=True, kw_only=True):
+    """The work has begun."""
+
+    started: int | None = None
+
+
+class ReportComplete(Echo, frozen=True, kw_only=True):
+    """The work is done."""
+
+    result: msgspec.Raw = msgspec.Raw()
+    started: int | None = None
+    finished: int | None = None
+
+
+class ReportFailed(Echo, frozen=True, kw_only=True):
+    """The work failed."""
+
+    message: str
+    kind: str | None = None
+    retryable: bool = True
+
+
+class ReportCancelled(Echo, frozen=True, kw_only=True):
+    """The work was stopped."""
+
+    message: str | None = None
+
+
+class RuntimeLost(Input, frozen=True, kw_only=True):
+    """A runtime's lease ended, it left, or it came back as another instance."""
+
+    runtime_id: str
+    instance: str
+    reason: str
+
+
+AnyInput = (
+    StartPlan
+    | Refuse
+    | Command
+    | Acknowledge
+    | ReportRunning
+    | ReportComplete
+    | ReportFailed
+    | ReportCancelled
+    | RuntimeLost
+)

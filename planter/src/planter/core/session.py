@@ -1,0 +1,128 @@
+"""The state of one session: what a fold over its journal gives.
+
+It is owned by whoever decides for the session and changed in place by ``evolve.apply`` alone. A decision that
+could not be appended to the journal leaves it ahead of the truth: throw it away and fold again.
+"""
+
+from heapq import heappop
+
+import msgspec
+
+from planter.core.graph import EMPTY, Graph
+from planter.core.plan import PhaseSpec
+from planter.core.status import PhaseStatus, SessionStatus
+
+PROVISIONAL = -1
+"""Fence of an attempt whose commit is not in the journal yet."""
+
+
+class PhaseState(msgspec.Struct, gc=False):
+    """Where one phase stands."""
+
+    status: PhaseStatus = PhaseStatus.PENDING
+    #: Number of the newest attempt; 0 before the first.
+    attempt: int = 0
+    #: Journal sequence of the commit that targeted the newest attempt.
+    fence: int = 0
+    #: Who has the attempt; None while it is offered openly.
+    runtime_id: str | None = None
+    instance: str | None = None
+    #: Whether somebody took the offer.
+    accepted: bool = False
+    #: Attempts before this number do not count against the retry budget (the phase was reset).
+    budget_from: int = 0
+    #: How often the platform lost an attempt since the phase was last reset.
+    losses: int = 0
+    #: When the status needs attention by itself, in milliseconds since 1970; 0 never.
+    due: int = 0
+    updated: int = 0
+    started: int = 0
+    finished: int = 0
+    reason: str | None = None
+    #: For an ``onUse`` phase: something asked for it.
+    demanded: bool = False
+    #: Terminal, and what waits for it goes on.
+    satisfies: bool = False
+    result: msgspec.Raw = msgspec.Raw()
+
+
+class Session:
+    """The state of one session."""
+
+    def __init__(self, session_id: str) -> None:
+        self.id = session_id
+        self.status = SessionStatus.PENDING
+        self.reason: str | None = None
+        #: Counts the plans that were applied, from 1.
+        self.revision = 0
+        self.graph: Graph = EMPTY
+        #: One a phase of the plan, in the plan's order.
+        self.phases: list[PhaseState] = []
+        #: For each phase, how many needs (external ones included) are not satisfied yet.
+        self.unmet: list[int] = []
+        #: External ids known as complete.
+        self.known: set[str] = set()
+        #: Why nothing new may start although the session is not over; None while all is well.
+        self.failing: str | None = None
+        self.cancelling = False
+        self.paused_at = 0
+        self.created = 0
+        self.updated = 0
+
+        #: Numbers of phases by status; all statuses are present.
+        self.counts: dict[PhaseStatus, int] = dict.fromkeys(PhaseStatus, 0)
+        #: For each placement group, a heap of ``(-priority, order of arrival, index)`` of the ready phases.
+        self.ready: list[list[tuple[int, int, int]]] = []
+        self.arrivals = 0
+        #: Open attempts by runtime id.
+        self.load: dict[str, int] = {}
+        #: Indices of the phases that are offered openly.
+        self.offered: set[int] = set()
+        #: Heap of ``(time, index)``; index -1 is the session. An entry counts while it equals ``due``.
+        self.timers: list[tuple[int, int]] = []
+        self.cancel_due = 0
+        #: ``(index, runtime id)`` to the time until which it is not asked again. Not journalled.
+        self.avoid: dict[tuple[int, str], int] = {}
+        #: Sequences of the start and control inputs that are in the journal.
+        self.taken: set[int] = set()
+
+        #: Number of commits folded in, and the journal sequence of the newest.
+        self.commits = 0
+        self.sequence = 0
+        #: Indices whose status changed since the last commit, in order.
+        self.touched: dict[int, None] = {}
+        #: Indices that were targeted in the step that is not appended yet.
+        self.provisional: list[int] = []
+        #: ``(index, by whom)`` of onUse phases that have become needed.
+        self.to_demand: list[tuple[int, int]] = []
+
+    @property
+    def plan_digest(self) -> str | None:
+        """Digest of the applied plan."""
+        return self.graph.plan.digest or None
+
+    def spec(self, index: int) -> PhaseSpec:
+        """The plan's side of a phase."""
+        return self.graph.plan.phases[index]
+
+    def seal(self, sequence: int) -> None:
+        """The step is in the journal under this sequence: it is the fence of what was targeted in it."""
+        for index in self.provisional:
+            if self.phases[index].fence == PROVISIONAL:
+                self.phases[index].fence = sequence
+        self.provisional.clear()
+        self.touched.clear()
+        self.sequence = sequence
+        self.commits += 1
+
+    def next_due(self) -> int | None:
+        """When a step is needed although nothing comes in; None if never. Stale timers are dropped."""
+        while self.timers:
+            due, index = self.timers[0]
+            if due == (self.cancel_due if index < 0 else self._due_of(index)):
+                return due
+            heappop(self.timers)
+        return None
+
+    def _due_of(self, index: int) -> int:
+        return self.phases[index].due if index < len(self.phases) else 0

@@ -1,0 +1,94 @@
+"""One decision under way: the session, what was emitted so far, and the few things every rule needs."""
+
+import zlib
+from typing import Any
+
+from planter.core import effects as f
+from planter.core import events as e
+from planter.core.evolve import apply
+from planter.core.fleet import Fleet
+from planter.core.plan import Handler
+from planter.core.session import Session
+from planter.core.status import PHASE_OPEN
+
+AVOID_MS = 5_000
+"""A runtime that rejected a phase is not offered it again for this long."""
+
+
+class Step:
+    """Collects events and effects; each event is folded in at once."""
+
+    def __init__(self, session: Session, now: int, fleet: Fleet) -> None:
+        self.session = session
+        self.now = now
+        self.fleet = fleet
+        self.events: list[e.AnyEvent] = []
+        self.effects: list[f.AnyEffect] = []
+        #: Sequences of the start and control inputs that this step takes in.
+        self.commands: list[int] = []
+
+    def emit(self, event: e.AnyEvent) -> None:
+        """Decide a fact."""
+        apply(self.session, event, self.now)
+        self.events.append(event)
+
+    def refuse(self, sequence: int, code: str, text: str, problems: tuple[dict[str, Any], ...] = ()) -> None:
+        """Answer an input with no."""
+        self.emit(e.InputRefused(input=sequence, code=code, text=text, problems=problems))
+
+    def repeated(self, sequence: int) -> None:
+        """Answer an input that asks for what is so already."""
+        self.emit(e.InputRepeated(input=sequence))
+
+    def ignore(self, phase_id: str, reason: str) -> None:
+        """Leave an input without effect, and say why in the operator's log."""
+        self.effects.append(f.Ignore(phase_id, reason))
+
+    def first_time(self, sequence: int) -> bool:
+        """Whether a start or control input is new; a redelivered one must not act twice."""
+        if sequence == 0:
+            return True
+        if sequence in self.session.taken:
+            return False
+        self.session.taken.add(sequence)
+        self.commands.append(sequence)
+        return True
+
+    def avoid(self, index: int, runtime_id: str) -> None:
+        """Do not offer the phase to this runtime for a while."""
+        self.session.avoid[(index, runtime_id)] = self.now + AVOID_MS
+
+    def cancel_attempt(self, index: int, reason: str) -> None:
+        """Ask the phase's runtime to stop, if an addressed attempt is out."""
+        phase = self.session.phases[index]
+        if phase.status in PHASE_OPEN and phase.runtime_id is not None:
+            phase_id = self.session.spec(index).id
+            self.effects.append(
+                f.CancelAttempt(phase.runtime_id, phase_id, phase.attempt, phase.fence, reason)
+            )
+
+    def say_handler(self, index: int, handler: Handler | None, level: str) -> None:
+        """Log what the manifest wants said when the phase has ended."""
+        if handler is not None and handler.message:
+            attempt = self.session.phases[index].attempt
+            message = "\n".join(handler.message)
+            self.effects.append(f.Say(level, message, self.session.spec(index).id, attempt))
+
+    def waits_for(self, index: int) -> tuple[str, ...]:
+        """Ids that the phase still waits for, external ones last."""
+        session, spec = self.session, self.session.spec(index)
+        return waits_for(session, index) or spec.needs
+
+    def pause_before_retry(self, index: int, tried: int) -> int:
+        """Milliseconds until the next attempt; the jitter is drawn from the attempt's name, so it replays."""
+        backoff = self.session.spec(index).backoff
+        base = min(backoff.initial_ms * backoff.factor ** (tried - 1), backoff.max_ms)
+        name = f"{self.session.id}/{self.session.spec(index).id}/{self.session.phases[index].attempt}"
+        return int(base + base * backoff.jitter * (zlib.crc32(name.encode()) / 2**32))
+
+
+def waits_for(session: Session, index: int) -> tuple[str, ...]:
+    """Ids of the phases, external ones last, that a phase still waits for."""
+    graph, spec = session.graph, session.spec(index)
+    inner = tuple(session.spec(need).id for need in graph.needs[index] if not session.phases[need].satisfies)
+    return inner + tuple(name for name in spec.external if name not in session.known)

@@ -1,0 +1,86 @@
+"""Which runtime gets which ready phase."""
+
+from heapq import heappop, heappush
+
+from planter.core import effects as f
+from planter.core import events as e
+from planter.core.evolve import postpone
+from planter.core.fleet import Runtime
+from planter.core.session import Session
+from planter.core.status import PhaseStatus
+from planter.core.step import Step
+
+
+def target_ready(step: Step, targets_max: int) -> bool:
+    """Target ready phases while somebody can take them; True when more could be targeted at once."""
+    session = step.session
+    left = targets_max
+    for number, heap in enumerate(session.ready):
+        if not heap:
+            continue
+        matching = step.fleet.matching(session.graph.groups[number])
+        free = {runtime.id: step.fleet.free_for(session.id, session.load, runtime) for runtime in matching}
+        held_back: list[tuple[int, int, int]] = []
+        while heap and left:
+            entry = heap[0]
+            index = entry[2]
+            if session.phases[index].status is not PhaseStatus.READY:
+                heappop(heap)  # it was skipped, cancelled or targeted since
+                continue
+            chosen = _choose(step, index, matching, free) if matching else None
+            if matching and chosen is None:
+                if not any(count > 0 for count in free.values()):
+                    break  # no slot is free: the rest of the group has to wait as well
+                held_back.append(heappop(heap))  # only a runtime that rejected it is free
+                postpone(session, index, step.now + 1_000)
+                continue
+            heappop(heap)
+            left -= 1
+            _target(step, index, chosen)
+            if chosen is not None:
+                free[chosen.id] -= 1
+        for entry in held_back:
+            heappush(heap, entry)
+        if not left and heap:
+            return True
+    return False
+
+
+def _choose(step: Step, index: int, matching: tuple[Runtime, ...], free: dict[str, int]) -> Runtime | None:
+    """The matching runtime with most room, those that just rejected the phase left out."""
+    best: Runtime | None = None
+    for runtime in matching:
+        if free[runtime.id] <= 0 or (best is not None and free[runtime.id] <= free[best.id]):
+            continue
+        if step.session.avoid and step.session.avoid.get((index, runtime.id), 0) > step.now:
+            continue
+        best = runtime
+    return best
+
+
+def _target(step: Step, index: int, runtime: Runtime | None) -> None:
+    session = step.session
+    step.emit(
+        e.PhaseTargeted(
+            phase_id=session.spec(index).id,
+            attempt=session.phases[index].attempt + 1,
+            runtime_id=runtime.id if runtime else None,
+            instance=runtime.instance if runtime else None,
+        )
+    )
+    step.effects.append(f.PublishTarget(index))
+
+
+def re_place(step: Step) -> None:
+    """Take back open offers that nobody took, once a registered runtime matches them."""
+    session = step.session
+    for index in sorted(session.offered):
+        phase = session.phases[index]
+        if not phase.accepted and step.fleet.matching(session.graph.groups[session.graph.group_of[index]]):
+            reason = "a registered runtime matches now"
+            step.emit(e.PhaseWithdrawn(phase_id=session.spec(index).id, attempt=phase.attempt, reason=reason))
+
+
+def is_waiting(session: Session) -> bool:
+    """Whether a change of the fleet could help: something is ready, or offered openly."""
+    return session.counts[PhaseStatus.READY] > 0 or bool(session.offered)

@@ -1,0 +1,153 @@
+"""Settings: flag, then environment, then ``planter.toml`` here, then the user's own, then the default.
+
+The environment variable of a setting is ``PLANTER_`` and its name in capitals; ``NATS_URL`` counts too, after
+``PLANTER_NATS_URL``. Where nobody names a server, a running ``planter dev`` is found by the file ``dev.url``
+in the data folder.
+"""
+
+import os
+import socket
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from planter.errors import ConfigInvalid
+
+DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
+FILE_NAME = "planter.toml"
+DEV_URL_FILE = "dev.url"
+_LOG_FORMATS = ("auto", "text", "json")
+_LOG_LEVELS = ("debug", "info", "warning", "error")
+_PROBE_SECONDS = 0.5
+
+_NAMES = ("nats_url", "data", "log_format", "log")
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What the command line and the daemon were told, and who said it."""
+
+    nats_url: str
+    data: Path
+    """Folder of ``planter dev``: JetStream's files, logs, the lock."""
+    log_format: str = "auto"
+    log: str | None = None
+    """Lowest level that is logged; None leaves it to the command."""
+    origins: dict[str, str] = {}
+    """Where each setting comes from, for messages."""
+
+
+def load_settings(
+    flags: Mapping[str, str | None] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Settings:
+    """The settings in effect.
+
+    Args:
+        flags: what was said on the command line; None values do not count.
+        environ: the environment, ``os.environ`` by default.
+        folder: where ``planter.toml`` is looked for, the current folder by default.
+
+    Raises:
+        ConfigInvalid: an unknown key, or a value that cannot be used.
+    """
+    env = os.environ if environ is None else environ
+    found: dict[str, tuple[str, str]] = {}
+    for path in (_user_file(env), (folder or Path.cwd()) / FILE_NAME):
+        found |= {name: (value, str(path)) for name, value in _read_file(path).items()}
+    found |= _from_environment(env)
+    for name, value in (flags or {}).items():
+        if value is not None:
+            found[name] = (value, f"--{name.replace('_', '-')}")
+    data = Path(found["data"][0]).expanduser() if "data" in found else default_data()
+    if "nats_url" not in found:
+        url = running_dev_url(data)
+        found["nats_url"] = (url, str(data / DEV_URL_FILE)) if url else (DEFAULT_NATS_URL, "default")
+    _check_choice(found, "log_format", _LOG_FORMATS)
+    _check_choice(found, "log", _LOG_LEVELS)
+    return Settings(
+        nats_url=found["nats_url"][0],
+        data=data,
+        log_format=found.get("log_format", ("auto", ""))[0],
+        log=found["log"][0] if "log" in found else None,
+        origins={name: origin for name, (_, origin) in found.items()},
+    )
+
+
+def default_data() -> Path:
+    """Where ``planter dev`` keeps its data unless told otherwise."""
+    import platformdirs  # noqa: PLC0415 (only needed when nobody names a folder)
+
+    return Path(platformdirs.user_data_dir("planter")) / "dev"
+
+
+def running_dev_url(data: Path) -> str | None:
+    """The server of the ``planter dev`` that works in the folder, if there is one and its port answers."""
+    try:
+        url = (data / DEV_URL_FILE).read_text().strip()
+    except OSError:
+        return None
+    return url if url and answers(url) else None
+
+
+def answers(url: str) -> bool:
+    """Whether something takes TCP connections at ``nats://host:port``."""
+    host, _, port = url.rpartition("//")[2].rpartition("@")[2].rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), _PROBE_SECONDS):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def _user_file(env: Mapping[str, str]) -> Path:
+    base = env.get("XDG_CONFIG_HOME")
+    home = Path(env["HOME"]) if "HOME" in env else Path.home()
+    return (Path(base) if base else home / ".config") / "planter" / "config.toml"
+
+
+def _read_file(path: Path) -> dict[str, str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigInvalid(str(path), f"cannot be read: {error}") from error
+    try:
+        found: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigInvalid(str(path), f"not valid TOML: {error}") from error
+    for name, value in found.items():
+        if name not in _NAMES:
+            raise ConfigInvalid(str(path), f"unknown setting `{name}`", _suggest(name))
+        if not isinstance(value, str):
+            raise ConfigInvalid(str(path), f"`{name}` must be a string, found {value!r}")
+    return found
+
+
+def _suggest(name: str) -> str:
+    import difflib  # noqa: PLC0415 (only for the error)
+
+    close = difflib.get_close_matches(name.replace("-", "_").lower(), _NAMES, n=1)
+    return f"did you mean `{close[0]}`?" if close else f"known settings: {', '.join(_NAMES)}"
+
+
+def _from_environment(env: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    found: dict[str, tuple[str, str]] = {}
+    variables = [("nats_url", "NATS_URL"), *((name, f"PLANTER_{name.upper()}") for name in _NAMES)]
+    for name, variable in variables:
+        if env.get(variable):
+            found[name] = (env[variable], variable)
+    return found
+
+
+def _check_choice(found: Mapping[str, tuple[str, str]], name: str, choices: tuple[str, ...]) -> None:
+    if name not in found:
+        return
+    value, origin = found[name]
+    if value not in choices:
+        raise ConfigInvalid(origin, f"`{name}` is {value!r}", f"use one of {', '.join(choices)}")

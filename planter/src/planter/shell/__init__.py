@@ -1,0 +1,1 @@
+"""asyncio and NATS: fetch inputs, call the core, append, publish, acknowledge. No decisions."""

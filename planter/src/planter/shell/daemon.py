@@ -1,0 +1,245 @@
+"""The planner process: connect, recover, serve, drain."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+import anyio
+import msgspec
+import structlog
+from anyio.abc import TaskGroup
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+
+from planter.core import Fleet, Session
+from planter.core.status import SESSION_TERMINAL
+from planter.shell.bare import BareListener
+from planter.shell.fleet_watch import FleetWatch
+from planter.shell.host import SessionHost
+from planter.shell.inputs import InputReader
+from planter.shell.intake import Delivery, Puller
+from planter.shell.journal import Journal
+from planter.shell.keys import load_key
+from planter.shell.perform import Performer
+from planter.shell.queries import Queries
+from planter.shell.records import RecordWriter, decode_record
+from planter_protocol import assets, headers, messages, subjects
+from planter_protocol.connection import connect
+from planter_protocol.names import random_token
+from planter_protocol.reading import read_subject
+
+log = structlog.get_logger(__name__)
+
+_DISCOVERY_SECONDS = 0.25
+"""Runtimes answer within this when a planner starts; later ones are welcome, but may cost a second offer."""
+_DEAD_LETTER_BYTES_MAX = 64 * 1024
+
+
+class PlannerOptions(msgspec.Struct, frozen=True):
+    """How one planner process runs."""
+
+    nats_url: str
+    planner_id: str | None = None
+    replicas: int = 1
+    """Of streams and buckets that do not exist yet."""
+    wait: float = 10.0
+    """Seconds to wait for the server at start."""
+    unfenced: bool = True
+    """Take acks and reports of runtimes that know only PMP, for phases that are offered openly."""
+
+
+class ConnectionLost(Exception):
+    """The connection is closed for good; the process has to end, its supervisor starts a new one."""
+
+
+async def serve(options: PlannerOptions) -> None:
+    """Run a planner until SIGTERM or SIGINT.
+
+    Raises:
+        ServerUnreachable: no server answered within ``options.wait`` seconds.
+        JetStreamUnavailable: the server cannot keep the journal.
+        ConnectionLost: the server closed the connection and will not have us back.
+    """
+    planner_id = options.planner_id or f"planner-{random_token(6)}"
+    closed = asyncio.Event()
+    reconnected = asyncio.Event()
+    nc = await connect(
+        options.nats_url,
+        role=f"planner {planner_id}",
+        wait=options.wait,
+        on_error=lambda error: log.warning("nats.error", error=str(error) or type(error).__name__),
+        on_closed=closed.set,
+        on_reconnected=reconnected.set,
+    )
+    try:
+        js = nc.jetstream(timeout=5)
+        await assets.ensure(js, url=options.nats_url, replicas=options.replicas)
+        planner = await Planner.create(nc, js, planner_id, options)
+        async with anyio.create_task_group() as tasks:
+            async with planner.running(tasks):
+                log.info("planner.ready", planner=planner_id, nats=options.nats_url)
+                await _until_told_to_stop(closed, reconnected, planner)
+                log.info("planner.stopping", planner=planner_id)
+            tasks.cancel_scope.cancel()
+    finally:
+        with anyio.move_on_after(2, shield=True):
+            await nc.close()
+
+
+class Planner:
+    """The parts of a planner, put together."""
+
+    def __init__(
+        self, nc: Client, js: JetStreamContext, planner_id: str, key_reader: InputReader, performer: Performer
+    ) -> None:
+        self.id = planner_id
+        self._nc = nc
+        self._js = js
+        self._fleet = Fleet()
+        journal = Journal(nc, js, planner_id)
+        self._host = SessionHost(journal, key_reader, performer, self._fleet, self)
+        self._watch = FleetWatch(nc, self._fleet, self._host.fleet_changed, self._host.runtime_lost)
+        self._records = RecordWriter(js)
+        self._bare = BareListener(nc, js)
+        self._queries = Queries(nc, js, self._host, self._info)
+        self._puller = Puller(nc, assets.IN, assets.PLANNER_CONSUMER, self._on_delivery)
+
+    @classmethod
+    async def create(
+        cls, nc: Client, js: JetStreamContext, planner_id: str, options: PlannerOptions
+    ) -> "Planner":
+        """A planner with the key that all planners share."""
+        key = await load_key(js)
+        reader = InputReader(js, key, unfenced=options.unfenced)
+        return cls(nc, js, planner_id, reader, Performer(nc, key, planner_id))
+
+    @asynccontextmanager
+    async def running(self, tasks: TaskGroup) -> AsyncGenerator[None]:
+        """Recover what is under way, then take inputs; at the end take no more and finish what was begun."""
+        await self._watch.start()
+        tasks.start_soon(self._host.run, tasks)
+        tasks.start_soon(self._watch.run)
+        tasks.start_soon(self._records.run)
+        await self._recover()
+        await self._queries.start()
+        tasks.start_soon(self._puller.run)
+        await self._nc.flush()
+        yield
+        self._puller.stop()
+        await self._host.stop()
+        with anyio.move_on_after(2):
+            await self._nc.flush()
+
+    def reconnected(self) -> None:
+        """The server is back: it has forgotten our pulls, and we may have missed heartbeats."""
+        self._puller.reconnected()
+
+    async def _recover(self) -> None:
+        """Take over the sessions that are not over; their records say which."""
+        bucket = assets.SESSIONS_BUCKET
+        active: list[str] = []
+        async for stored in read_subject(self._nc, f"KV_{bucket}", f"$KV.{bucket}.>"):
+            if "KV-Operation" not in stored.headers:
+                record = decode_record(stored.data)
+                if record.status not in SESSION_TERMINAL:
+                    active.append(record.session_id)
+        if active:
+            await anyio.sleep(_DISCOVERY_SECONDS)
+            log.info("planner.recovering", sessions=len(active))
+        for session_id in active:
+            await self._host.open(session_id)
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        parsed = subjects.parse_session(delivery.subject)
+        if parsed is None:
+            asyncio.get_running_loop().create_task(
+                self.bury(delivery, "its subject names no valid session id")
+            )
+            return
+        self._host.deliver(parsed.session, parsed.verb, delivery)
+
+    def _info(self) -> messages.PlannerInfo:
+        return messages.PlannerInfo(
+            planner_id=self.id, version=_version(), sessions=self._host.size, runtimes=self._watch.infos()
+        )
+
+    # -- the surroundings of the session host ----------------------------------------------------
+
+    async def acknowledge(self, delivery: Delivery) -> None:
+        """The input is in the journal; should this ack be lost, its redelivery is recognised."""
+        await self._nc.publish(delivery.reply, b"+ACK")
+
+    async def bury(self, delivery: Delivery, reason: str) -> None:
+        """Keep an unreadable input with the reason, so that it neither blocks nor vanishes."""
+        parsed = subjects.parse_session(delivery.subject)
+        session_id = parsed.session if parsed else "_"
+        log.warning("input.unreadable", subject=delivery.subject, sequence=delivery.sequence, reason=reason)
+        try:
+            await self._js.publish(
+                subjects.dead_letter(session_id),
+                delivery.data[:_DEAD_LETTER_BYTES_MAX],
+                headers={
+                    headers.REASON: reason.replace("\n", " ")[:1000],
+                    headers.SUBJECT: delivery.subject,
+                    headers.SEQUENCE: str(delivery.sequence),
+                    headers.MSG_ID: f"dead/{delivery.sequence}",
+                },
+            )
+        except (TimeoutError, NatsError) as error:
+            log.warning(
+                "dead_letter.late", sequence=delivery.sequence, error=str(error) or type(error).__name__
+            )
+            return  # not acknowledged: it comes again
+        await self.acknowledge(delivery)
+
+    async def publish_record(self, session: Session) -> None:
+        """Keep the listing true."""
+        await self._records.update(session)
+
+    async def listen(self, session: Session) -> None:
+        """Hear bare runtimes while the session offers phases openly."""
+        await self._bare.follow(session)
+
+    def expect_runtimes(self, session: Session) -> None:
+        """Runtimes that the journal names must show up."""
+        self._watch.expect(session)
+
+
+async def _until_told_to_stop(closed: asyncio.Event, reconnected: asyncio.Event, planner: Planner) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        while not stop.is_set():
+            await _first_of(stop, closed, reconnected)
+            if closed.is_set() and not stop.is_set():
+                raise ConnectionLost("the NATS server closed the connection for good")
+            if reconnected.is_set():
+                reconnected.clear()
+                planner.reconnected()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    async with anyio.create_task_group() as tasks:
+
+        async def wait(event: asyncio.Event) -> None:
+            await event.wait()
+            tasks.cancel_scope.cancel()
+
+        for event in events:
+            tasks.start_soon(wait, event)
+
+
+def _version() -> str:
+    try:
+        return f"{version('planter-daemon')}@{socket.gethostname()}"
+    except PackageNotFoundError:
+        return "unknown"

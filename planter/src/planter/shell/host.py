@@ -1,0 +1,333 @@
+"""The sessions that this planner holds, each advanced step by step: decide, append, perform, acknowledge.
+
+The order of these four is the durability rule (DESIGN, chapter 4). What goes wrong in between is repaired by
+what comes after: inputs that were not acknowledged are delivered again, effects are derived from the state.
+"""
+
+import asyncio
+import heapq
+from collections import OrderedDict, deque
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+from nats.errors import Error as NatsError
+
+from planter.core import Decision, Fleet, Session, decide
+from planter.core import effects as f
+from planter.core import inputs as i
+from planter.core.status import PHASE_OPEN, SESSION_TERMINAL
+from planter.core.targeting import is_waiting
+from planter.shell.clock import now_ms
+from planter.shell.inputs import InputReader
+from planter.shell.intake import Delivery
+from planter.shell.journal import Fenced, Journal, Unwritable
+from planter.shell.perform import Performer
+from planter_protocol.errors import InvalidMessage, ProtocolError
+
+log = structlog.get_logger(__name__)
+
+BATCH_INPUTS_MAX = 1_000
+BATCH_BYTES_MAX = 256 * 1024
+ENDED_KEPT = 256
+"""Ended sessions stay in memory for queries, this many of them."""
+_RETRY_SECONDS = 0.5
+POISON_DELIVERIES = 5
+"""An input that breaks a step this often goes to the dead letters; the session goes on."""
+
+
+class Surroundings(Protocol):
+    """What the host needs of the rest of the daemon."""
+
+    async def acknowledge(self, delivery: Delivery) -> None:
+        """The input is dealt with."""
+
+    async def bury(self, delivery: Delivery, reason: str) -> None:
+        """The input cannot be read: keep it as a dead letter and acknowledge it."""
+
+    async def publish_record(self, session: Session) -> None:
+        """Store what listings and recovery need."""
+
+    async def listen(self, session: Session) -> None:
+        """Begin or end listening to bare runtimes."""
+
+    def expect_runtimes(self, session: Session) -> None:
+        """The session was read from its journal: its runtimes must show up."""
+
+
+class Entry:
+    """One session in memory, and what waits to be done for it."""
+
+    def __init__(self, session_id: str) -> None:
+        self.id = session_id
+        self.session: Session | None = None
+        self.deliveries: deque[tuple[str, Delivery]] = deque()
+        self.inputs: deque[i.AnyInput] = deque()
+        self.wanted = False
+        self.running = False
+        self.lock = asyncio.Lock()
+
+
+class SessionHost:
+    """Holds sessions and steps them."""
+
+    def __init__(
+        self, journal: Journal, reader: InputReader, performer: Performer, fleet: Fleet, around: Surroundings
+    ) -> None:
+        self._journal = journal
+        self._reader = reader
+        self._performer = performer
+        self._fleet = fleet
+        self._around = around
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._waiting: OrderedDict[str, None] = OrderedDict()
+        self._timers: list[tuple[int, str]] = []
+        self._timer_set = asyncio.Event()
+        self._in_flight: set[int] = set()
+        self._tasks: TaskGroup | None = None
+        self._stopping = False
+
+    # -- what comes in ---------------------------------------------------------------------------
+
+    def deliver(self, session_id: str, verb: str, delivery: Delivery) -> None:
+        """Queue an input; it is acknowledged once it is in the journal."""
+        if delivery.sequence in self._in_flight:
+            return  # delivered again while its first delivery is being dealt with
+        self._in_flight.add(delivery.sequence)
+        entry = self._entry(session_id)
+        entry.deliveries.append((verb, delivery))
+        self._wake(entry)
+
+    def tell(self, session_id: str, given: i.AnyInput) -> None:
+        """Queue an input that is not from the stream."""
+        entry = self._entry(session_id)
+        entry.inputs.append(given)
+        self._wake(entry)
+
+    def runtime_lost(self, runtime_id: str, instance: str, reason: str) -> None:
+        """Tell every session that has an attempt out on that life of the runtime."""
+        lost = i.RuntimeLost(runtime_id=runtime_id, instance=instance, reason=reason)
+        for entry in list(self._entries.values()):
+            if entry.session is None or runtime_id in entry.session.load:
+                self.tell(entry.id, lost)
+
+    def fleet_changed(self) -> None:
+        """Placement may have changed: everything that waits for it tries again."""
+        self._wake_waiting(len(self._waiting))
+
+    async def open(self, session_id: str) -> None:
+        """Take a session into memory and do what is due (at start, and after a takeover)."""
+        entry = self._entry(session_id)
+        entry.wanted = True
+        self._wake(entry)
+
+    # -- what goes out ---------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def viewing(self, session_id: str) -> AsyncGenerator[Session | None]:
+        """The session as the journal has it now, between two steps; None when there is no such session."""
+        entry = self._entry(session_id)
+        async with entry.lock:
+            if entry.session is not None and not await self._journal.is_current(entry.session):
+                self._drop(entry)
+            if entry.session is None:
+                await self._load(entry)
+            assert entry.session is not None
+            found = entry.session if entry.session.commits else None
+            if found is None:
+                self._drop(entry)
+            yield found
+        self._trim()
+
+    @property
+    def size(self) -> int:
+        """Sessions in memory."""
+        return len(self._entries)
+
+    # -- life ------------------------------------------------------------------------------------
+
+    async def run(self, tasks: TaskGroup) -> None:
+        """Step sessions when their timers are due, until cancelled; steps run in the given task group."""
+        self._tasks = tasks
+        while True:
+            self._timer_set.clear()
+            now = now_ms()
+            while self._timers and self._timers[0][0] <= now:
+                _, session_id = heapq.heappop(self._timers)
+                if session_id in self._entries:
+                    await self.open(session_id)
+            pause = (self._timers[0][0] - now) / 1000 if self._timers else 3600.0
+            with anyio.move_on_after(max(pause, 0.001)):
+                await self._timer_set.wait()
+
+    async def stop(self, seconds: float = 5.0) -> None:
+        """Take no new steps and wait for those under way."""
+        self._stopping = True
+        with anyio.move_on_after(seconds):
+            for entry in list(self._entries.values()):
+                async with entry.lock:
+                    pass
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _entry(self, session_id: str) -> Entry:
+        entry = self._entries.get(session_id)
+        if entry is None:
+            entry = self._entries[session_id] = Entry(session_id)
+        return entry
+
+    def _wake(self, entry: Entry) -> None:
+        if not entry.running and not self._stopping and self._tasks is not None:
+            entry.running = True
+            self._tasks.start_soon(self._advance, entry)
+
+    def _wake_waiting(self, limit: int) -> None:
+        for _ in range(min(limit, len(self._waiting))):
+            session_id, _ = self._waiting.popitem(last=False)
+            entry = self._entries.get(session_id)
+            if entry is not None:
+                entry.wanted = True
+                self._wake(entry)
+
+    async def _advance(self, entry: Entry) -> None:
+        """Step one session until nothing is left to do for it."""
+        try:
+            while not self._stopping and (entry.deliveries or entry.inputs or entry.wanted):
+                async with entry.lock:
+                    try:
+                        await self._step(entry)
+                    except Fenced as error:
+                        log.info("step.fenced", session=entry.id, reason=str(error))
+                        self._drop(entry)
+                    except (TimeoutError, Unwritable, ProtocolError, NatsError) as error:
+                        log.warning(
+                            "step.delayed", session=entry.id, error=str(error) or type(error).__name__
+                        )
+                        self._drop(entry)
+                        entry.wanted = True
+                        await anyio.sleep(_RETRY_SECONDS)
+                    except Exception:
+                        await self._broken(entry)
+        finally:
+            entry.running = False
+        self._trim()
+
+    async def _step(self, entry: Entry) -> None:
+        entry.wanted = False
+        if entry.session is None:
+            await self._load(entry)
+        session = entry.session
+        assert session is not None
+        taken, inputs = await self._next_batch(entry)
+        now = now_ms()
+        try:
+            decision = decide(session, inputs, now, self._fleet)
+            if decision.events:
+                numbers = [delivery.sequence for _, delivery in taken]
+                sequence = await self._journal.append(
+                    session, decision.events, now, numbers, decision.commands
+                )
+                session.seal(sequence)
+        except BaseException:
+            # Nothing of this batch is decided: it is taken again, in the same order.
+            entry.deliveries.extendleft(reversed(taken))
+            entry.inputs.extendleft(given for given in reversed(inputs) if given.sequence == 0)
+            raise
+        self._in_flight.difference_update(delivery.sequence for _, delivery in taken)
+        await self._after(entry, session, decision, now)
+        for _, delivery in taken:
+            await self._around.acknowledge(delivery)
+
+    async def _next_batch(self, entry: Entry) -> tuple[list[tuple[str, Delivery]], list[i.AnyInput]]:
+        """What to take in now, read and checked; unreadable deliveries are buried on the way."""
+        inputs: list[i.AnyInput] = list(entry.inputs)
+        entry.inputs.clear()
+        taken: list[tuple[str, Delivery]] = []
+        size = 0
+        while entry.deliveries and len(inputs) < BATCH_INPUTS_MAX and size < BATCH_BYTES_MAX:
+            verb, delivery = entry.deliveries.popleft()
+            size += len(delivery.data)
+            try:
+                inputs += await self._reader.read(entry.id, verb, delivery)
+            except InvalidMessage as error:
+                self._in_flight.discard(delivery.sequence)
+                await self._around.bury(delivery, str(error))
+                continue
+            except BaseException:
+                entry.deliveries.appendleft((verb, delivery))
+                entry.deliveries.extendleft(reversed(taken))
+                raise
+            taken.append((verb, delivery))
+        return taken, inputs
+
+    async def _after(self, entry: Entry, session: Session, decision: Decision, now: int) -> None:
+        """The step is in the journal: tell the world, and note what has to happen later."""
+        freed = self._fleet.settle(session.id, session.load)
+        if decision.events:
+            await self._around.listen(session)
+            await self._performer.perform(session, decision.effects, now)
+            await self._around.publish_record(session)
+        elif decision.effects:
+            await self._performer.perform(session, decision.effects, now)
+        if decision.more:
+            entry.wanted = True
+        if is_waiting(session) and session.status not in SESSION_TERMINAL:
+            self._waiting[session.id] = None
+        else:
+            self._waiting.pop(session.id, None)
+        if freed and self._waiting:
+            self._wake_waiting(len(self._fleet.runtimes) + 1)
+        due = session.next_due()
+        if due is not None:
+            heapq.heappush(self._timers, (due, session.id))
+            self._timer_set.set()
+
+    async def _load(self, entry: Entry) -> None:
+        """Read the session from its journal and say again what may have been lost with its last planner."""
+        session = Session(entry.id)
+        await self._journal.load(session)
+        entry.session = session
+        self._fleet.settle(session.id, session.load)
+        if session.commits and session.status not in SESSION_TERMINAL:
+            self._around.expect_runtimes(session)
+            await self._around.listen(session)
+            again = [
+                f.PublishTarget(index, "offered again")
+                for index, phase in enumerate(session.phases)
+                if phase.status in PHASE_OPEN and not phase.accepted
+            ]
+            await self._performer.perform(session, again, now_ms())
+            entry.wanted = True
+
+    def _drop(self, entry: Entry) -> None:
+        """Forget the state; the next step reads it again."""
+        entry.session = None
+        self._fleet.settle(entry.id, {})
+
+    async def _broken(self, entry: Entry) -> None:
+        """A step raised what it must not: our bug. Nobody else's session may suffer from it."""
+        log.error("step.broken", session=entry.id, exc_info=True)
+        self._drop(entry)
+        broken = [delivery for _, delivery in entry.deliveries]
+        entry.deliveries.clear()  # those that are not buried come again, as they are not acknowledged
+        entry.inputs.clear()
+        self._in_flight.difference_update(delivery.sequence for delivery in broken)
+        for delivery in broken:
+            if delivery.delivered >= POISON_DELIVERIES:
+                await self._around.bury(delivery, "it breaks the planner (see its log)")
+
+    def _trim(self) -> None:
+        """Keep active sessions and the newest of the ended ones."""
+        if len(self._entries) <= ENDED_KEPT:
+            return
+        for entry in list(self._entries.values()):
+            if len(self._entries) <= ENDED_KEPT:
+                return
+            idle = not entry.running and not entry.deliveries and not entry.lock.locked()
+            over = entry.session is None or entry.session.status in SESSION_TERMINAL
+            if idle and over:
+                del self._entries[entry.id]
+                self._fleet.settle(entry.id, {})

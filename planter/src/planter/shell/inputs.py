@@ -1,0 +1,149 @@
+"""From messages of the input stream to inputs of the core: where wire words become core words."""
+
+from datetime import datetime
+
+import msgspec
+from nats.js import JetStreamContext
+
+from planter.core import inputs as i
+from planter.shell.intake import Delivery
+from planter.shell.keys import DispatchKey
+from planter.shell.plans import answer, plan_of
+from planter_protocol import codec, messages
+from planter_protocol.errors import InvalidMessage
+
+RESULT_BYTES_MAX = 64 * 1024
+
+
+class Forged(InvalidMessage):
+    """A dispatch id that no planner made."""
+
+    def __init__(self, phase_id: str) -> None:
+        super().__init__("report", f"the dispatch id for phase {phase_id!r} was not made by a planner")
+
+
+class InputReader:
+    """Decodes deliveries; checks dispatch ids."""
+
+    def __init__(self, js: JetStreamContext, key: DispatchKey, *, unfenced: bool) -> None:
+        self._js = js
+        self._key = key
+        self._unfenced = unfenced
+
+    async def read(self, session_id: str, verb: str, delivery: Delivery) -> list[i.AnyInput]:
+        """The inputs in a delivery.
+
+        Raises:
+            InvalidMessage: it is not what its subject says; nothing of it may be used.
+        """
+        match verb:
+            case "start":
+                return [await self._start(delivery)]
+            case "control":
+                control = codec.decode(delivery.data, messages.Control)
+                return [
+                    i.Command(
+                        sequence=delivery.sequence,
+                        verb=control.command,
+                        phase_id=control.phase_id,
+                        reason=control.reason,
+                    )
+                ]
+            case "ack":
+                acks = codec.decode(delivery.data, messages.Acks)
+                return [self._ack(session_id, delivery.sequence, ack) for ack in acks.each()]
+            case "report":
+                reports = codec.decode(delivery.data, messages.Reports)
+                found = [self._report(session_id, delivery.sequence, report) for report in reports.each()]
+                return [given for given in found if given is not None]
+            case _:
+                raise InvalidMessage("input", f"unknown verb {verb!r}")
+
+    async def _start(self, delivery: Delivery) -> i.StartPlan | i.Refuse:
+        start = codec.decode(delivery.data, messages.Start)
+        try:
+            compiled = await plan_of(self._js, start)
+        except InvalidMessage as error:
+            return i.Refuse(sequence=delivery.sequence, code="manifest.missing", text=str(error))
+        if compiled.plan is None:
+            text, problems = answer(compiled.problems)
+            return i.Refuse(sequence=delivery.sequence, code="manifest.invalid", text=text, problems=problems)
+        if start.dry_run:
+            text = f"dry run: the manifest is valid, {len(compiled.plan.phases)} phases; nothing was started"
+            return i.Refuse(sequence=delivery.sequence, code="start.dry_run", text=text)
+        return i.StartPlan(sequence=delivery.sequence, plan=compiled.plan)
+
+    def _fenced(self, session_id: str, echo: messages.Ack | messages.Report) -> bool:
+        if not echo.phase_id:
+            raise InvalidMessage(type(echo).__name__, "phaseId is missing")
+        if echo.dispatch_id is None:
+            if not self._unfenced:
+                raise InvalidMessage(
+                    type(echo).__name__, "it has no dispatchId, and this planner asks for one"
+                )
+            return False
+        attempt, fence = echo.attempt or 0, echo.fence or 0
+        if not self._key.check(echo.dispatch_id, session_id, echo.phase_id, attempt, fence):
+            raise Forged(echo.phase_id)
+        return True
+
+    def _ack(self, session_id: str, sequence: int, ack: messages.Ack) -> i.Acknowledge:
+        return i.Acknowledge(
+            sequence=sequence,
+            phase_id=ack.phase_id,
+            fenced=self._fenced(session_id, ack),
+            attempt=ack.attempt or 0,
+            fence=ack.fence or 0,
+            runtime_id=ack.runtime_id,
+            accepted=ack.accepted,
+            queued=ack.queued,
+            reason=ack.reason,
+        )
+
+    def _report(self, session_id: str, sequence: int, report: messages.Report) -> i.AnyInput | None:
+        fenced = self._fenced(session_id, report)
+        attempt, fence = report.attempt or 0, report.fence or 0
+        common = (report.phase_id, fenced, attempt, fence, report.runtime_id)
+        match report.status:
+            case "running":
+                return i.ReportRunning(*common, sequence=sequence, started=_ms(report.started))
+            case "complete":
+                return i.ReportComplete(
+                    *common,
+                    sequence=sequence,
+                    result=_checked(report.result),
+                    started=_ms(report.started),
+                    finished=_ms(report.finished),
+                )
+            case "failed":
+                failure = report.error or messages.Failure(message="failed, its runtime did not say why")
+                return i.ReportFailed(
+                    *common,
+                    sequence=sequence,
+                    message=failure.message,
+                    kind=failure.kind,
+                    retryable=failure.retryable,
+                )
+            case "cancelled":
+                message = report.error.message if report.error else None
+                return i.ReportCancelled(*common, sequence=sequence, message=message)
+            case "heartbeat":
+                return None
+
+
+def _checked(result: msgspec.Raw) -> msgspec.Raw:
+    if len(bytes(result)) > RESULT_BYTES_MAX:
+        raise InvalidMessage(
+            "Report", f"the result has {len(bytes(result)):,} bytes, the limit is {RESULT_BYTES_MAX:,}"
+        )
+    return msgspec.Raw(bytes(result))  # a copy: the decoded view would keep the whole message alive
+
+
+def _ms(time: str | None) -> int | None:
+    """RFC 3339 to milliseconds; None when absent or not a time (it is only for people)."""
+    if time is None:
+        return None
+    try:
+        return int(datetime.fromisoformat(time).timestamp() * 1000)
+    except ValueError:
+        return None

@@ -1,0 +1,111 @@
+"""A pull consumer kept open: messages come as soon as they are stored, and no fetch has to be awaited.
+
+nats-py's ``fetch`` leaves orphan pulls behind when it is cancelled and waits its full time after a restart of
+the server. Here one inbox stays subscribed; pulls are only credit for it.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+log = structlog.get_logger(__name__)
+
+_CREDIT = 2_000
+_EXPIRES_SECONDS = 30.0
+_HEARTBEAT_SECONDS = 5.0
+
+
+class Delivery(msgspec.Struct, frozen=True, gc=False):
+    """One message of a stream, to be acknowledged when it is dealt with."""
+
+    subject: str
+    data: bytes
+    sequence: int
+    delivered: int
+    """How often the server has delivered it, from 1."""
+    reply: str
+
+
+class Puller:
+    """Keeps up to ``_CREDIT`` messages on request and hands each one to ``on_delivery``."""
+
+    def __init__(
+        self, nc: Client, stream: str, consumer: str, on_delivery: Callable[[Delivery], None]
+    ) -> None:
+        self._nc = nc
+        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._on_delivery = on_delivery
+        self._inbox = nc.new_inbox()
+        self._credit = 0
+        self._heard = 0.0
+        self._renew = asyncio.Event()
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Pull until stopped."""
+        subscription = await self._nc.subscribe(self._inbox, cb=self._on_message)
+        loop = asyncio.get_running_loop()
+        self._renew.set()
+        while not self._stopping:
+            silent = loop.time() - self._heard > 2 * _HEARTBEAT_SECONDS
+            if silent:
+                self._credit = 0
+            if self._renew.is_set() or silent:
+                self._renew.clear()
+                self._heard = loop.time()
+                await self._pull()
+            try:
+                async with asyncio.timeout(_HEARTBEAT_SECONDS):
+                    await self._renew.wait()
+            except TimeoutError:
+                continue
+        await subscription.unsubscribe()
+
+    def stop(self) -> None:
+        """Take no more; what has been handed over stays with its taker."""
+        self._stopping = True
+        self._renew.set()
+
+    def reconnected(self) -> None:
+        """The server has forgotten our pulls."""
+        self._credit = 0
+        self._renew.set()
+
+    async def _pull(self) -> None:
+        batch = _CREDIT - self._credit
+        self._credit = _CREDIT
+        request = {
+            "batch": batch,
+            "expires": int(_EXPIRES_SECONDS * 1e9),
+            "idle_heartbeat": int(_HEARTBEAT_SECONDS * 1e9),
+        }
+        if batch > 0:
+            await self._nc.publish(self._subject, msgspec.json.encode(request), reply=self._inbox)
+
+    async def _on_message(self, message: Msg) -> None:
+        self._heard = asyncio.get_running_loop().time()
+        if message.reply == "" or (message.headers and "Status" in message.headers):
+            self._on_status((message.headers or {}).get("Status", ""))
+            return
+        self._credit -= 1
+        if self._credit < _CREDIT // 2:
+            self._renew.set()
+        tokens = message.reply.split(".")
+        at = 5 if len(tokens) == 9 else 7  # $JS.ACK, with or without domain and account (ADR-15)
+        try:
+            sequence, delivered = int(tokens[at]), int(tokens[at - 1])
+        except (IndexError, ValueError):
+            log.warning("intake.odd_reply", reply=message.reply)
+            return
+        self._on_delivery(Delivery(message.subject, message.data, sequence, delivered, message.reply))
+
+    def _on_status(self, status: str) -> None:
+        if status == "100":
+            return  # idle heartbeat
+        # 404, 408, 409: the pull is over (expired, consumer gone or leader moved): ask anew.
+        self._credit = 0
+        self._renew.set()

@@ -1,0 +1,191 @@
+"""The journal: commit records appended with compare-and-set, and folded back into sessions.
+
+The append rule: after any doubt - a wrong sequence, a busy server, a time-out - the
+subject's last message says whether the record is there (its id), may still come (nothing new) or has lost
+against another planner (anything else).
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, NotFoundError
+
+from planter.core.events import AnyEvent, PlanApplied
+from planter.core.evolve import apply
+from planter.core.plan import Plan
+from planter.core.session import Session
+from planter_protocol import assets, headers, subjects
+from planter_protocol.client import load_object, store_object
+from planter_protocol.codec import timestamp
+from planter_protocol.names import random_token
+from planter_protocol.reading import last_sequence, read_subject
+
+RECORD_BYTES_MAX = 512 * 1024
+PLAN_INLINE_BYTES_MAX = 128 * 1024
+RECORD_VERSION = 1
+_APPEND_SECONDS = 2.0
+_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One commit, as stored: JSON that a person can read. Monitors read the same bytes."""
+
+    v: int = RECORD_VERSION
+    n: int
+    at: str
+    at_ms: int
+    by: str
+    inputs: tuple[int, ...] = ()
+    commands: tuple[int, ...] = ()
+    events: tuple[AnyEvent, ...] = ()
+
+
+class Fenced(Exception):
+    """Another planner has committed since this session was read: read it again and decide again."""
+
+
+class Unwritable(Exception):
+    """The journal does not answer; nothing was decided. Try again later."""
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Record)
+_plan_decoder = msgspec.json.Decoder(Plan)
+
+
+class Journal:
+    """All journals of one server."""
+
+    def __init__(self, nc: Client, js: JetStreamContext, planner_id: str) -> None:
+        self._nc = nc
+        self._js = js
+        self._planner_id = planner_id
+        self._plans: dict[str, Plan] = {}
+
+    async def append(
+        self,
+        session: Session,
+        events: Sequence[AnyEvent],
+        at: int,
+        inputs: Sequence[int],
+        commands: Sequence[int],
+    ) -> int:
+        """Append events as one record, or several when they are many; returns the last sequence.
+
+        The inputs stand in the first record: should the planner end in between, they are known as taken in,
+        and what is missing follows from the state.
+
+        Raises:
+            Fenced: the session has moved on without us.
+            Unwritable: the server does not confirm.
+        """
+        stored = [await self._without_large_plan(event) for event in events]
+        sequence = session.sequence
+        number = session.commits
+        for part, chunk in enumerate(_chunks(stored)):
+            number += 1
+            record = Record(
+                n=number,
+                at=timestamp(at),
+                at_ms=at,
+                by=self._planner_id,
+                inputs=tuple(inputs) if part == 0 else (),
+                commands=tuple(commands) if part == 0 else (),
+                events=tuple(chunk),
+            )
+            sequence = await self._append(session.id, sequence, _encoder.encode(record))
+            session.commits = number - 1  # seal() counts the last one
+        return sequence
+
+    async def load(self, session: Session) -> None:
+        """Fold everything that the journal has and the session has not."""
+        subject = subjects.journal(session.id)
+        start = session.sequence + 1
+        async for stored in read_subject(self._nc, assets.JOURNAL, subject, start=start):
+            record = _decoder.decode(stored.data)
+            for event in record.events:
+                apply(session, await self._with_plan(event), record.at_ms)
+            session.taken.update(record.commands)
+            session.seal(stored.sequence)
+
+    async def is_current(self, session: Session) -> bool:
+        """Whether the session includes the journal's last record."""
+        return await last_sequence(self._nc, assets.JOURNAL, subjects.journal(session.id)) == session.sequence
+
+    async def _append(self, session_id: str, expected: int, data: bytes) -> int:
+        subject = subjects.journal(session_id)
+        record_id = f"{session_id}/{expected}/{self._planner_id}/{random_token(6)}"
+        for pause in (*_PAUSES, None):
+            try:
+                ack = await self._js.publish(
+                    subject,
+                    data,
+                    timeout=_APPEND_SECONDS,
+                    headers={
+                        headers.EXPECTED_LAST_SUBJECT_SEQUENCE: str(expected),
+                        headers.MSG_ID: record_id,
+                        headers.EXPECTED_STREAM: assets.JOURNAL,
+                    },
+                )
+            except (TimeoutError, NatsError) as error:
+                found = await self._find(subject, record_id, expected, error)
+                if found:
+                    return found
+            else:
+                return ack.seq
+            if pause is not None:
+                await asyncio.sleep(pause)
+        raise Unwritable(f"journal of {session_id} is not confirmed")
+
+    async def _find(self, subject: str, record_id: str, expected: int, error: Exception) -> int | None:
+        """The record's sequence if it is there; None if it may be tried again; Fenced if it has lost."""
+        try:
+            last = await self._js.get_last_msg(assets.JOURNAL, subject)
+        except NotFoundError:
+            if expected:
+                raise Fenced(f"{subject} was purged") from error
+            return None
+        except (TimeoutError, APIError, NatsError):
+            return None
+        if (last.headers or {}).get(headers.MSG_ID) == record_id:
+            return last.seq
+        if last.seq != expected:
+            raise Fenced(f"{subject}: last is {last.seq}, expected {expected}") from error
+        return None
+
+    async def _without_large_plan(self, event: AnyEvent) -> AnyEvent:
+        if not isinstance(event, PlanApplied) or event.plan is None:
+            return event
+        data = _encoder.encode(event.plan)
+        if len(data) <= PLAN_INLINE_BYTES_MAX:
+            return event
+        import hashlib  # noqa: PLC0415
+
+        reference = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        await store_object(self._js, reference, data)
+        return msgspec.structs.replace(event, plan=None, plan_ref=reference)
+
+    async def _with_plan(self, event: AnyEvent) -> AnyEvent:
+        if not isinstance(event, PlanApplied) or event.plan is not None:
+            return event
+        plan = _plan_decoder.decode(await load_object(self._js, str(event.plan_ref)))
+        return msgspec.structs.replace(event, plan=plan)
+
+
+def _chunks(events: Sequence[AnyEvent]) -> list[list[AnyEvent]]:
+    """The events in portions that fit a record each; measured by encoding only when there are many."""
+    limit = RECORD_BYTES_MAX - 64 * 1024
+    chunks: list[list[AnyEvent]] = [[]]
+    size = 0
+    for event in events:
+        length = len(_encoder.encode(event)) + 1 if len(events) > 1 else 0
+        if chunks[-1] and size + length > limit:
+            chunks.append([])
+            size = 0
+        chunks[-1].append(event)
+        size += length
+    return chunks

@@ -1,0 +1,127 @@
+"""Carrying out effects: core words become wire words. Nothing here decides.
+
+Targets and states are plain publishes: a lost one is repaired by the offer's timer, or read by ``get_state``.
+"""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+import structlog
+from nats.aio.client import Client
+
+from planter.core import effects as f
+from planter.core.session import Session
+from planter.core.status import PHASE_OPEN
+from planter.shell.keys import DispatchKey
+from planter_protocol import messages, subjects
+from planter_protocol.codec import encode, timestamp
+
+log = structlog.get_logger(__name__)
+
+_TARGETS_BYTES_MAX = 256 * 1024
+
+
+class Performer:
+    """Publishes what a decision ordered."""
+
+    def __init__(self, nc: Client, key: DispatchKey, planner_id: str) -> None:
+        self._nc = nc
+        self._key = key
+        self._planner_id = planner_id
+
+    async def perform(self, session: Session, effects: Sequence[f.AnyEffect], now: int) -> None:
+        """Carry out the effects of a step that is in the journal."""
+        addressed: dict[str, list[bytes]] = {}
+        state_subject = subjects.state(session.id)
+        for effect in effects:
+            match effect:
+                case f.PublishTarget():
+                    await self._target(session, effect, addressed)
+                case f.PublishState():
+                    await self._nc.publish(state_subject, self._state(session, effect.phase, now))
+                case f.CancelAttempt():
+                    await self._cancel(session, effect)
+                case f.Say():
+                    await self._say(session, effect, now)
+                case f.Ignore():
+                    log.info("input.ignored", session=session.id, phase=effect.phase_id, reason=effect.reason)
+                case _:
+                    assert_never(effect)
+        for runtime_id, targets in addressed.items():
+            await self._send(runtime_id, targets)
+
+    async def _target(
+        self, session: Session, effect: f.PublishTarget, addressed: dict[str, list[bytes]]
+    ) -> None:
+        phase = session.phases[effect.phase]
+        if phase.status not in PHASE_OPEN:
+            return
+        spec = session.spec(effect.phase)
+        target = messages.Target(
+            phase_id=spec.id,
+            reason=effect.reason,
+            session_id=session.id,
+            attempt=phase.attempt,
+            fence=phase.fence,
+            runtime_id=phase.runtime_id,
+            description=spec.description,
+            labels=spec.labels,
+            run=spec.run,
+            timeout_ms=spec.timeout_ms,
+            dispatch_id=self._key.sign(session.id, spec.id, phase.attempt, phase.fence)
+            if phase.instance is not None
+            else None,  # an open offer is seen by everybody, so it carries no proof
+        )
+        if phase.instance is None:
+            await self._nc.publish(subjects.target(session.id), encode(target))
+        else:
+            addressed.setdefault(str(phase.runtime_id), []).append(encode(target))
+
+    async def _send(self, runtime_id: str, targets: list[bytes]) -> None:
+        """Targets for one runtime, as many in a message as fit."""
+        subject = subjects.runtime_target(runtime_id)
+        portion: list[bytes] = []
+        size = 0
+        for target in targets:
+            if portion and size + len(target) > _TARGETS_BYTES_MAX:
+                await self._nc.publish(subject, b'{"targets":[' + b",".join(portion) + b"]}")
+                portion, size = [], 0
+            portion.append(target)
+            size += len(target) + 1
+        await self._nc.publish(subject, b'{"targets":[' + b",".join(portion) + b"]}")
+
+    def _state(self, session: Session, index: int, now: int) -> bytes:
+        phase = session.phases[index]
+        return encode(
+            messages.State(
+                phase_id=session.spec(index).id,
+                status=phase.status,
+                updated=timestamp(phase.updated or now),
+                attempt=phase.attempt or None,
+                runtime_id=phase.runtime_id,
+                reason=phase.reason,
+                by=self._planner_id,
+            )
+        )
+
+    async def _cancel(self, session: Session, effect: f.CancelAttempt) -> None:
+        message = messages.RuntimeControl(
+            command="cancel",
+            session_id=session.id,
+            phase_id=effect.phase_id,
+            attempt=effect.attempt,
+            fence=effect.fence,
+            reason=effect.reason,
+        )
+        await self._nc.publish(subjects.runtime_control(effect.runtime_id), encode(message))
+
+    async def _say(self, session: Session, effect: f.Say, now: int) -> None:
+        message = messages.Log(
+            level=effect.level,
+            message=effect.message,
+            timestamp=timestamp(now),
+            phase_id=effect.phase_id,
+            attempt=effect.attempt,
+            stream="planner",
+        )
+        await self._nc.publish(subjects.log(session.id), encode(message))

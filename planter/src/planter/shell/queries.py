@@ -1,0 +1,98 @@
+"""Requests: ``get_state``, ``diff`` and ``plan.planner.info``. Any planner may answer any of them."""
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+
+from planter.shell.host import SessionHost
+from planter.shell.plans import answer, plan_of
+from planter.shell.views import diff, session_state
+from planter_protocol import messages, subjects
+from planter_protocol.codec import decode, encode
+from planter_protocol.errors import InvalidMessage, ProtocolError
+
+log = structlog.get_logger(__name__)
+
+QUEUE = "planter"
+"""One planner of all answers each request."""
+
+_MESSAGE_BYTES_ROOM = 900 * 1024
+
+
+class Queries:
+    """Answers requests."""
+
+    def __init__(
+        self, nc: Client, js: JetStreamContext, host: SessionHost, info: Callable[[], messages.PlannerInfo]
+    ) -> None:
+        self._nc = nc
+        self._js = js
+        self._host = host
+        self._info = info
+
+    async def start(self) -> None:
+        """Listen."""
+        for subject, handler in (
+            (subjects.GET_STATE_WILDCARD, self._get_state),
+            (subjects.DIFF_WILDCARD, self._diff),
+            (subjects.PLANNER_INFO, self._planner_info),
+        ):
+            await self._nc.subscribe(subject, queue=QUEUE, cb=self._answering(handler))
+
+    def _answering(self, handler: Callable[[Msg], Awaitable[bytes]]) -> Callable[[Msg], Awaitable[None]]:
+        async def on_request(message: Msg) -> None:
+            if not message.reply:
+                return
+            try:
+                reply = await handler(message)
+            except InvalidMessage as error:
+                reply = _refusal("request.invalid", str(error))
+            except ProtocolError as error:
+                reply = _refusal("planner.unavailable", str(error))
+            except Exception:
+                log.exception("query.broken", subject=message.subject)
+                reply = _refusal("planner.broken", "the planner failed on this request; its log says why")
+            await self._nc.publish(message.reply, reply)
+
+        return on_request
+
+    async def _get_state(self, message: Msg) -> bytes:
+        parsed = subjects.parse_session(message.subject)
+        if parsed is None:
+            raise InvalidMessage("request", f"{message.subject} names no valid session id")
+        asked = decode(message.data, messages.GetState) if message.data.strip() else messages.GetState()
+        async with self._host.viewing(parsed.session) as session:
+            if session is None:
+                return _unknown(parsed.session)
+            return encode(session_state(session, asked.offset))
+
+    async def _diff(self, message: Msg) -> bytes:
+        parsed = subjects.parse_session(message.subject)
+        if parsed is None:
+            raise InvalidMessage("request", f"{message.subject} names no valid session id")
+        compiled = await plan_of(self._js, decode(message.data, messages.Start))
+        if compiled.plan is None:
+            text, problems = answer(compiled.problems)
+            return _refusal("manifest.invalid", text, problems)
+        async with self._host.viewing(parsed.session) as session:
+            reply = encode(diff(session, parsed.session, compiled.plan))
+        if len(reply) > _MESSAGE_BYTES_ROOM:
+            return _refusal(
+                "reply.too_large", f"the difference has {len(reply):,} bytes: more than a message holds"
+            )
+        return reply
+
+    async def _planner_info(self, message: Msg) -> bytes:
+        del message
+        return encode(self._info())
+
+
+def _unknown(session_id: str) -> bytes:
+    return _refusal("session.unknown", f"session '{session_id}' is not known on this server")
+
+
+def _refusal(code: str, text: str, problems: tuple[dict[str, object], ...] = ()) -> bytes:
+    return encode(messages.Refusal(error=messages.ErrorReply(code=code, text=text, problems=problems)))

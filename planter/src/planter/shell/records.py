@@ -1,0 +1,79 @@
+"""Session records in the bucket PLANTER_SESSIONS: derived from the journal, for listings and for recovery."""
+
+import anyio
+import msgspec
+import structlog
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import APIError
+
+from planter.core.session import Session
+from planter_protocol import assets, messages
+from planter_protocol.codec import encode, timestamp
+
+log = structlog.get_logger(__name__)
+
+_REFRESH_SECONDS = 0.5
+_TRIES = 3
+
+
+class RecordWriter:
+    """Writes a record at once when a session begins or ends, and now and then while its counts change."""
+
+    def __init__(self, js: JetStreamContext) -> None:
+        self._js = js
+        self._written: dict[str, tuple[str, int]] = {}
+        self._dirty: dict[str, messages.SessionRecord] = {}
+
+    async def update(self, session: Session) -> None:
+        """Take note of a session's new state; returns when a change that recovery needs is stored."""
+        key = (session.status.value, session.revision)
+        record = _record(session)
+        if self._written.get(session.id) == key:
+            self._dirty[session.id] = record
+            return
+        self._dirty.pop(session.id, None)
+        await self._put(record)
+        self._written[session.id] = key
+
+    def forget(self, session_id: str) -> None:
+        """The session has left this planner's memory."""
+        self._written.pop(session_id, None)
+
+    async def run(self) -> None:
+        """Write what has changed, a few times a second, until cancelled."""
+        while True:
+            await anyio.sleep(_REFRESH_SECONDS)
+            dirty, self._dirty = self._dirty, {}
+            for record in dirty.values():
+                await self._put(record)
+
+    async def _put(self, record: messages.SessionRecord) -> None:
+        subject = f"$KV.{assets.SESSIONS_BUCKET}.{record.session_id}"
+        for _ in range(_TRIES):
+            try:
+                await self._js.publish(subject, encode(record), timeout=2)
+            except (TimeoutError, NatsError, APIError) as error:
+                log.warning(
+                    "record.late", session=record.session_id, error=str(error) or type(error).__name__
+                )
+            else:
+                return
+
+
+def _record(session: Session) -> messages.SessionRecord:
+    return messages.SessionRecord(
+        session_id=session.id,
+        status=session.status.value,
+        revision=session.revision,
+        plan_digest=session.plan_digest,
+        counts={status.value: count for status, count in session.counts.items() if count},
+        created=timestamp(session.created) if session.created else None,
+        updated=timestamp(session.updated) if session.updated else None,
+        reason=session.reason,
+    )
+
+
+def decode_record(data: bytes) -> messages.SessionRecord:
+    """A record as stored."""
+    return msgspec.json.decode(data, type=messages.SessionRecord)

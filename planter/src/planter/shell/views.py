@@ -1,0 +1,135 @@
+"""Answers about a session, made from its state: ``get_state`` and ``diff``."""
+
+import msgspec
+
+from planter.core.graph import Graph
+from planter.core.plan import PhaseSpec, Plan
+from planter.core.session import Session
+from planter.core.status import PHASE_TERMINAL, PhaseStatus, SessionStatus
+from planter.core.step import waits_for
+from planter_protocol import messages
+from planter_protocol.codec import timestamp
+
+PAGE_PHASES = 1_000
+"""Phases in one reply, so that it stays below the message limit."""
+PAGE_RESULT_BYTES = 192 * 1024
+
+
+def session_state(session: Session, offset: int = 0) -> messages.SessionState:
+    """The reply to ``get_state``, from a phase on; ``next`` says where the following page begins."""
+    phases: list[messages.PhaseState] = []
+    size = 0
+    index = max(0, offset)
+    while index < len(session.phases) and len(phases) < PAGE_PHASES and size < PAGE_RESULT_BYTES:
+        phases.append(_phase(session, index))
+        size += len(bytes(session.phases[index].result)) + len(session.phases[index].reason or "")
+        index += 1
+    return messages.SessionState(
+        session_id=session.id,
+        status=session.status.value,
+        revision=session.revision,
+        plan_digest=session.plan_digest,
+        reason=session.reason or session.failing,
+        created=_time(session.created),
+        updated=_time(session.updated),
+        sequence=session.sequence,
+        phases=tuple(phases),
+        total=len(session.phases),
+        next=index if index < len(session.phases) else None,
+    )
+
+
+def _phase(session: Session, index: int) -> messages.PhaseState:
+    spec, phase = session.spec(index), session.phases[index]
+    unmet = () if phase.status in PHASE_TERMINAL else waits_for(session, index)
+    return messages.PhaseState(
+        phase_id=spec.id,
+        status=phase.status.value,
+        attempt=phase.attempt,
+        max_attempts=spec.max_attempts,
+        runtime_id=phase.runtime_id,
+        updated=_time(phase.updated),
+        started=_time(phase.started),
+        finished=_time(phase.finished),
+        reason=phase.reason or _why(session, index, unmet),
+        needs=(*spec.needs, *spec.external),
+        waits_for=unmet,
+        external=tuple(name for name in spec.external if name in unmet),
+        result=phase.result,
+    )
+
+
+def _why(session: Session, index: int, unmet: tuple[str, ...]) -> str | None:
+    """Why the phase is not running, as far as its own record tells."""
+    spec, phase = session.spec(index), session.phases[index]
+    match phase.status:
+        case PhaseStatus.PENDING if spec.on_use and not phase.demanded:
+            return "onUse: nothing needs it yet"
+        case PhaseStatus.PENDING:
+            outside = [name for name in spec.external if name in unmet]
+            return f"waits for {', '.join(outside)} outside this manifest" if outside else None
+        case PhaseStatus.READY if session.status is SessionStatus.PAUSED:
+            return "the session is paused"
+        case PhaseStatus.READY:
+            return "every matching runtime is busy"
+        case PhaseStatus.TARGETED if phase.instance is None and not phase.accepted:
+            labels = ", ".join(f"{key}={value}" for key, value in spec.labels.items()) or "(none)"
+            kind = spec.kind or "(by labels)"
+            return f"offered openly: no registered runtime matches kind {kind}, labels {labels}"
+        case _:
+            return None
+
+
+def diff(session: Session | None, session_id: str, plan: Plan) -> messages.Diff:
+    """What applying the plan would change: compared by the phases' digests."""
+    old = {spec.id: index for index, spec in enumerate(session.graph.plan.phases)} if session else {}
+    add: list[str] = []
+    update: list[messages.PhaseChange] = []
+    rerun: list[str] = []
+    unchanged: list[str] = []
+    runs: set[str] = set()
+    for spec in plan.phases:
+        if spec.id not in old:
+            add.append(spec.id)
+            runs.add(spec.id)
+        elif session is not None and session.spec(old[spec.id]).digest != spec.digest:
+            fields = _differing(session.spec(old[spec.id]), spec)
+            update.append(messages.PhaseChange(phase_id=spec.id, fields=fields))
+            runs.add(spec.id)
+        elif session is not None and session.phases[old[spec.id]].status is not PhaseStatus.COMPLETE:
+            runs.add(spec.id)
+    changed = set(add) | {change.phase_id for change in update}
+    for number in Graph(plan).order:
+        if any(need in runs for need in plan.phases[number].needs):
+            runs.add(plan.phases[number].id)
+    for spec in plan.phases:
+        if spec.id not in changed:
+            (rerun if spec.id in runs else unchanged).append(spec.id)
+    return messages.Diff(
+        session_id=session_id,
+        base_revision=session.revision if session else 0,
+        base_digest=session.plan_digest if session else None,
+        plan_digest=plan.digest,
+        add=tuple(add),
+        update=tuple(update),
+        delete=tuple(name for name in old if name not in {spec.id for spec in plan.phases}),
+        rerun=tuple(rerun),
+        unchanged=tuple(unchanged),
+    )
+
+
+def _differing(before: PhaseSpec, after: PhaseSpec) -> tuple[str, ...]:
+    """Names of the fields that differ."""
+    return tuple(
+        name
+        for name in before.__struct_fields__
+        if name != "digest" and _plain(getattr(before, name)) != _plain(getattr(after, name))
+    )
+
+
+def _plain(value: object) -> object:
+    return bytes(value) if isinstance(value, msgspec.Raw) else value
+
+
+def _time(milliseconds: int) -> str | None:
+    return timestamp(milliseconds) if milliseconds else None

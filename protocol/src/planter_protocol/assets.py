@@ -1,0 +1,145 @@
+"""Streams and buckets as data, and the one idempotent step that creates what is missing.
+
+What exists already is never altered: a difference is an operator's choice.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+from nats.errors import NoRespondersError
+from nats.js import JetStreamContext, api
+from nats.js.errors import BadRequestError, BucketNotFoundError, NotFoundError, ServiceUnavailableError
+
+from planter_protocol import subjects
+from planter_protocol.codec import MESSAGE_BYTES_MAX
+from planter_protocol.errors import JetStreamUnavailable
+
+IN = "PLANTER_IN"
+JOURNAL = "PLANTER_JOURNAL"
+LOGS = "PLANTER_LOGS"
+DEAD_LETTERS = "PLANTER_DEAD_LETTERS"
+SESSIONS_BUCKET = "PLANTER_SESSIONS"
+KEYS_BUCKET = "PLANTER_KEYS"
+"""Only planners may read it: holds the key of the dispatch ids."""
+MANIFESTS_BUCKET = "PLANTER_MANIFESTS"
+
+PLANNER_CONSUMER = "planner"
+ACK_WAIT_SECONDS = 10.0
+"""After this long without an ack an input is delivered again, to whichever planner asks."""
+
+_DAY = 24 * 3600.0
+_HEADROOM = 16 * 1024
+
+STREAMS: tuple[api.StreamConfig, ...] = (
+    api.StreamConfig(
+        name=IN,
+        description="Planter: what clients and runtimes say, until a planner has committed it",
+        subjects=list(subjects.INPUT_WILDCARDS),
+        retention=api.RetentionPolicy.LIMITS,
+        storage=api.StorageType.FILE,
+        discard=api.DiscardPolicy.NEW,  # back-pressure instead of silent loss
+        max_age=7 * _DAY,
+        max_msg_size=MESSAGE_BYTES_MAX + _HEADROOM,
+        duplicate_window=120,
+        deny_delete=True,
+        deny_purge=True,
+    ),
+    api.StreamConfig(
+        name=JOURNAL,
+        description="Planter: commit records, one subject a session; the source of truth",
+        subjects=[subjects.JOURNAL_WILDCARD],
+        retention=api.RetentionPolicy.LIMITS,
+        storage=api.StorageType.FILE,
+        discard=api.DiscardPolicy.NEW,
+        allow_direct=True,
+        deny_delete=True,
+        duplicate_window=120,
+        republish=api.RePublish(src=subjects.JOURNAL_WILDCARD, dest=subjects.JOURNAL_REPUBLISH_TO),
+    ),
+    api.StreamConfig(
+        name=LOGS,
+        description="Planter: output of phases",
+        subjects=[subjects.LOG_WILDCARD],
+        retention=api.RetentionPolicy.LIMITS,
+        storage=api.StorageType.FILE,
+        discard=api.DiscardPolicy.OLD,
+        max_age=7 * _DAY,
+        allow_direct=True,
+        duplicate_window=120,
+    ),
+    api.StreamConfig(
+        name=DEAD_LETTERS,
+        description="Planter: inputs that could not be read, with the reason",
+        subjects=[subjects.DEAD_LETTERS_WILDCARD],
+        retention=api.RetentionPolicy.LIMITS,
+        storage=api.StorageType.FILE,
+        discard=api.DiscardPolicy.OLD,
+        max_age=30 * _DAY,
+        max_bytes=256 * 1024 * 1024,
+        allow_direct=True,
+    ),
+)
+
+BUCKETS: tuple[api.KeyValueConfig, ...] = (
+    api.KeyValueConfig(
+        bucket=SESSIONS_BUCKET, description="Planter: sessions, derived from the journal", history=1
+    ),
+    api.KeyValueConfig(bucket=KEYS_BUCKET, description="Planter: keys of the planners", history=1),
+)
+
+PLANNER_PULL = api.ConsumerConfig(
+    durable_name=PLANNER_CONSUMER,
+    description="All planners share it",
+    ack_policy=api.AckPolicy.EXPLICIT,
+    ack_wait=ACK_WAIT_SECONDS,
+    max_deliver=-1,  # the planner quarantines; the server must not forget
+    max_ack_pending=20_000,
+)
+
+
+async def ensure(js: JetStreamContext, *, url: str = "", replicas: int = 1) -> None:
+    """Create every stream, bucket and consumer that is missing.
+
+    Raises:
+        JetStreamUnavailable: the server has no JetStream, or refuses an asset (the reason says why).
+    """
+    try:
+        await asyncio.gather(
+            *(_ensure_stream(js, config, replicas) for config in STREAMS),
+            *(_ensure_bucket(js, config, replicas) for config in BUCKETS),
+            _ensure_objects(js, replicas),
+        )
+        await js.add_consumer(IN, PLANNER_PULL)  # the same configuration again is not an error
+    except (NoRespondersError, ServiceUnavailableError) as error:
+        raise JetStreamUnavailable(url, "start nats-server with -js (or use `planter dev`)") from error
+    except BadRequestError as error:
+        raise JetStreamUnavailable(url, f"it refuses a stream of Planter: {error.description}") from error
+
+
+def names() -> Iterable[str]:
+    """Every stream that Planter uses, the ones behind buckets included."""
+    yield from (str(config.name) for config in STREAMS)
+    yield from (f"KV_{config.bucket}" for config in BUCKETS)
+    yield f"OBJ_{MANIFESTS_BUCKET}"
+
+
+async def _ensure_stream(js: JetStreamContext, config: api.StreamConfig, replicas: int) -> None:
+    try:
+        await js.stream_info(str(config.name))
+    except NotFoundError:
+        await js.add_stream(config, num_replicas=replicas)
+
+
+async def _ensure_bucket(js: JetStreamContext, config: api.KeyValueConfig, replicas: int) -> None:
+    try:
+        await js.key_value(config.bucket)
+    except BucketNotFoundError:
+        await js.create_key_value(config, replicas=replicas)
+
+
+async def _ensure_objects(js: JetStreamContext, replicas: int) -> None:
+    try:
+        await js.stream_info(f"OBJ_{MANIFESTS_BUCKET}")
+    except NotFoundError:
+        config = api.ObjectStoreConfig(description="Planter: manifests and plans above the message limit")
+        await js.create_object_store(MANIFESTS_BUCKET, config, replicas=replicas)

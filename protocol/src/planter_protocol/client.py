@@ -1,0 +1,406 @@
+"""The client for publishers and monitors.
+
+async with PlanClient.connected("nats://127.0.0.1:4222") as client:
+    submitted = await client.submit(manifest, session="nightly")
+    async for commit in client.watch("nightly", after=submitted.after):
+        print(commit.at, [event["type"] for event in commit.events])
+    print((await client.get_state("nightly")).status)
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, NoStreamResponseError
+from nats.js.errors import NotFoundError as JetStreamNotFound
+
+from planter_protocol import assets, headers, messages, subjects
+from planter_protocol.codec import MESSAGE_BYTES_MAX, check_size, decode, encode
+from planter_protocol.connection import DEFAULT_URL, connect
+from planter_protocol.errors import (
+    InvalidMessage,
+    JetStreamUnavailable,
+    PlannerUnavailable,
+    RequestRefused,
+    SessionNotFound,
+)
+from planter_protocol.names import new_session_id, random_token, session_id
+from planter_protocol.reading import Stored, last_sequence, read_subject
+
+T = TypeVar("T")
+
+_PUBLISH_SECONDS = 2.0
+_PUBLISH_TRIES = 5
+_POLL_SECONDS = 2.0
+_SETTLE_SECONDS = (0.002, 0.01, 0.05, 0.2)
+_INLINE_BYTES_MAX = MESSAGE_BYTES_MAX - 16 * 1024
+
+
+class Submitted(NamedTuple):
+    """A manifest that the input stream has confirmed."""
+
+    session: str
+    sequence: int
+    """Of the message in PLANTER_IN; the commit that takes it in names it under ``inputs``."""
+    after: int
+    """Last journal sequence of the session before: watch from here."""
+    revision: int = 0
+    """The revision that the planner made of it (0: not waited for)."""
+    plan_digest: str | None = None
+    repeated: bool = False
+    """The same plan was already applied or running; nothing new was started."""
+
+
+class PlanClient:
+    """Submit, watch, control and query sessions over one NATS connection."""
+
+    def __init__(self, nc: Client) -> None:
+        self.nc = nc
+        self.js: JetStreamContext = nc.jetstream(timeout=_PUBLISH_SECONDS)
+
+    @classmethod
+    @asynccontextmanager
+    async def connected(
+        cls, url: str = DEFAULT_URL, *, role: str = "client", wait: float = 2.0
+    ) -> AsyncGenerator["PlanClient"]:
+        """A client with a connection of its own, closed at the end.
+
+        Raises:
+            ServerUnreachable: no server answers within ``wait`` seconds.
+        """
+        nc = await connect(url, role=role, wait=wait)
+        try:
+            yield cls(nc)
+        finally:
+            await nc.close()
+
+    # -- publishers ------------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        manifest: Any,
+        *,
+        session: str | None = None,
+        dry_run: bool = False,
+        confirm: float | None = 10.0,
+    ) -> Submitted:
+        """Publish a manifest to ``plan.session.<id>.start`` and, by default, wait for the planner's answer.
+
+        Args:
+            manifest: a list or dict of phases, or JSON or YAML text (str or bytes).
+            session: the session's id; None makes a new one.
+            dry_run: check only.
+            confirm: seconds to wait until a planner has taken it in; None does not wait.
+
+        Raises:
+            RequestRefused: the manifest is invalid, or the session executes another one.
+            PlannerUnavailable: the input is stored, but no planner took it in within ``confirm`` seconds.
+            JetStreamUnavailable: the input stream does not answer.
+        """
+        session = session_id(session) if session else new_session_id()
+        message = await self._start_message(manifest, dry_run=dry_run)
+        after = await last_sequence(self.nc, assets.JOURNAL, subjects.journal(session))
+        sequence = await self._publish(subjects.start(session), message)
+        submitted = Submitted(session, sequence, after)
+        return submitted if confirm is None or dry_run else await self._confirmed(submitted, confirm)
+
+    async def control(
+        self,
+        session: str,
+        command: messages.ControlCommand,
+        *,
+        phase: str | None = None,
+        reason: str | None = None,
+    ) -> int:
+        """Publish a command to ``plan.session.<id>.control``; returns its input sequence."""
+        message = messages.Control(command=command, phase_id=phase, reason=reason)
+        return await self._publish(subjects.control(session), message)
+
+    async def control_confirmed(
+        self,
+        session: str,
+        command: messages.ControlCommand,
+        *,
+        phase: str | None = None,
+        reason: str | None = None,
+        wait: float = 10.0,
+    ) -> messages.Commit:
+        """As ``control``, then wait for the commit that took it in.
+
+        Raises:
+            RequestRefused: the planner refused the command; the text says why.
+            SessionNotFound: there is no such session.
+            PlannerUnavailable: no planner took it in within ``wait`` seconds.
+        """
+        after = await last_sequence(self.nc, assets.JOURNAL, subjects.journal(session))
+        if after == 0:
+            raise SessionNotFound(session)
+        sequence = await self.control(session, command, phase=phase, reason=reason)
+        return await self._taken_in(Submitted(session, sequence, after), wait)
+
+    # -- monitors --------------------------------------------------------------------------------
+
+    async def watch(
+        self, session: str, *, after: int = 0, until_ended: bool = True
+    ) -> AsyncIterator[messages.Commit]:
+        """Every commit of a session after a journal sequence, gap-free and in order, then live.
+
+        Args:
+            session: the session's id.
+            after: journal sequence that is already known; 0 starts at the beginning.
+            until_ended: stop when the newest commit ends the session; False goes on for ever.
+        """
+        async for _, commit in self.watch_numbered(session, after=after, until_ended=until_ended):
+            yield commit
+
+    async def watch_numbered(
+        self, session: str, *, after: int = 0, until_ended: bool = True
+    ) -> AsyncIterator[tuple[int, messages.Commit]]:
+        """As ``watch``, with the journal sequence of each commit."""
+        wake = subjects.events(session)
+        async for batch in self._tail(assets.JOURNAL, subjects.journal(session), wake, after):
+            ended = False
+            for stored in batch:
+                commit = decode_commit(stored.data)
+                ended = ends_session(commit, ended=ended)
+                yield stored.sequence, commit
+            if ended and until_ended:
+                return
+
+    async def history(self, session: str, *, after: int = 0) -> list[messages.Commit]:
+        """The commits of a session so far."""
+        read = read_subject(self.nc, assets.JOURNAL, subjects.journal(session), start=after + 1)
+        return [decode_commit(stored.data) async for stored in read]
+
+    async def logs(
+        self, session: str, *, after: int = 0, follow: bool = False
+    ) -> AsyncIterator[tuple[int, messages.Log]]:
+        """Log messages with their stream sequences, oldest first; ``follow`` goes on for ever."""
+        subject = subjects.log(session)
+        if not follow:
+            async for stored in read_subject(self.nc, assets.LOGS, subject, start=after + 1):
+                yield stored.sequence, decode(stored.data, messages.Log)
+            return
+        async for batch in self._tail(assets.LOGS, subject, subject, after):
+            for stored in batch:
+                yield stored.sequence, decode(stored.data, messages.Log)
+
+    async def sessions(self) -> list[messages.SessionRecord]:
+        """All sessions, newest first, from the bucket PLANTER_SESSIONS."""
+        bucket = assets.SESSIONS_BUCKET
+        found = [
+            decode(stored.data, messages.SessionRecord)
+            async for stored in read_subject(self.nc, f"KV_{bucket}", f"$KV.{bucket}.>")
+            if "KV-Operation" not in stored.headers
+        ]
+        return sorted(found, key=lambda record: record.updated or "", reverse=True)
+
+    # -- queries ---------------------------------------------------------------------------------
+
+    async def get_state(self, session: str, *, timeout: float = 5.0) -> messages.SessionState:
+        """The full state of a session, asked from a planner (large ones come in pages, put together here).
+
+        Raises:
+            SessionNotFound: there is no such session.
+            PlannerUnavailable: no planner answers.
+        """
+        subject = subjects.get_state(session)
+        state = await self._request(subject, messages.GetState(), messages.SessionState, timeout)
+        phases = list(state.phases)
+        while state.next is not None:
+            page = messages.GetState(offset=state.next)
+            state = await self._request(subject, page, messages.SessionState, timeout)
+            phases.extend(state.phases)
+        return msgspec.structs.replace(state, phases=tuple(phases))
+
+    async def diff(self, session: str, manifest: Any, *, timeout: float = 10.0) -> messages.Diff:
+        """What the manifest would change in the session; changes nothing."""
+        message = await self._start_message(manifest, dry_run=True)
+        return await self._request(subjects.diff(session), message, messages.Diff, timeout)
+
+    async def planner_info(self, *, timeout: float = 2.0) -> messages.PlannerInfo:
+        """Which planner answers and which runtimes it knows."""
+        return await self._request(subjects.PLANNER_INFO, messages.GetState(), messages.PlannerInfo, timeout)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    async def _start_message(self, manifest: Any, *, dry_run: bool) -> messages.Start:
+        data = _manifest_json(manifest)
+        if len(data) <= _INLINE_BYTES_MAX:
+            return messages.Start(manifest=msgspec.Raw(data), dry_run=dry_run)
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        await store_object(self.js, digest, data)
+        return messages.Start(
+            manifest_ref=messages.ManifestRef(digest=digest, size=len(data)), dry_run=dry_run
+        )
+
+    async def _publish(self, subject: str, message: Any) -> int:
+        """Confirmed publish; a repeated one carries the same id, so the stream keeps it once."""
+        data = encode(message)
+        message_id = f"{subject}/{random_token(16)}"
+        check_size(subject, data, {headers.MSG_ID: message_id})
+        for tries_left in reversed(range(_PUBLISH_TRIES)):
+            try:
+                return (await self.js.publish(subject, data, headers={headers.MSG_ID: message_id})).seq
+            except NoStreamResponseError as error:
+                raise JetStreamUnavailable(
+                    _address(self.nc), f"no stream takes {subject}: has a planner ever run here?"
+                ) from error
+            except (TimeoutError, NatsTimeoutError, APIError) as error:
+                if tries_left == 0:
+                    raise JetStreamUnavailable(
+                        _address(self.nc), f"{subject} was not confirmed: {error}"
+                    ) from error
+        raise AssertionError("unreachable")
+
+    async def _taken_in(self, submitted: Submitted, wait: float) -> messages.Commit:
+        """The commit that names the input; raises RequestRefused when it refuses it."""
+        try:
+            async with asyncio.timeout(wait):
+                async for commit in self.watch(submitted.session, after=submitted.after, until_ended=False):
+                    if submitted.sequence not in commit.inputs:
+                        continue
+                    for event in commit.events:
+                        if event["type"] == "InputRefused" and event["input"] == submitted.sequence:
+                            raise RequestRefused(event["code"], event["text"], event.get("problems", ()))
+                    return commit
+        except TimeoutError:
+            raise PlannerUnavailable(subjects.start(submitted.session)) from None
+        raise AssertionError("a watch without end has ended")
+
+    async def _confirmed(self, submitted: Submitted, wait: float) -> Submitted:
+        commit = await self._taken_in(submitted, wait)
+        applied = next((event for event in commit.events if event["type"] == "PlanApplied"), None)
+        if applied is None:
+            return submitted._replace(repeated=True)
+        return submitted._replace(revision=applied["revision"], plan_digest=applied["digest"])
+
+    async def _request(self, subject: str, message: Any, kind: type[T], timeout: float) -> T:
+        try:
+            reply = await self.nc.request(subject, encode(message), timeout=timeout)
+        except (TimeoutError, NoRespondersError, NatsTimeoutError) as error:
+            raise PlannerUnavailable(subject) from error
+        _raise_refusal(reply)
+        return decode(reply.data, kind)
+
+    async def _tail(self, stream: str, subject: str, wake: str, after: int) -> AsyncIterator[list[Stored]]:
+        """Batches of stored messages after a sequence, for ever.
+
+        Live messages only wake the reader; what counts is read from the stream, so a dropped message, a
+        reconnection or a slow reader never makes a gap.
+        """
+        woken = asyncio.Event()
+
+        async def on_message(_: Msg) -> None:
+            woken.set()
+
+        subscription = await self.nc.subscribe(wake, cb=on_message)
+        try:
+            while True:
+                woken.clear()
+                batch = [stored async for stored in read_subject(self.nc, stream, subject, start=after + 1)]
+                yield batch
+                if batch:
+                    after = batch[-1].sequence
+                    continue
+                if await _is_set_within(woken.wait, _POLL_SECONDS):
+                    # The stream may store a message a moment after the subscriber has seen it.
+                    for pause in _SETTLE_SECONDS:
+                        if await last_sequence(self.nc, stream, subject) > after:
+                            break
+                        await asyncio.sleep(pause)
+        finally:
+            await subscription.unsubscribe()
+
+
+async def store_object(js: JetStreamContext, digest: str, data: bytes) -> None:
+    """Keep bytes in the bucket PLANTER_MANIFESTS under their digest; the same bytes are stored once."""
+    store = await js.object_store(assets.MANIFESTS_BUCKET)
+    try:
+        await store.get_info(digest)
+    except JetStreamNotFound:
+        await store.put(digest, data)
+
+
+async def load_object(js: JetStreamContext, digest: str) -> bytes:
+    """The bytes of a digest.
+
+    Raises:
+        InvalidMessage: there is no such object, or its bytes do not have that digest.
+    """
+    store = await js.object_store(assets.MANIFESTS_BUCKET)
+    try:
+        data = (await store.get(digest)).data or b""
+    except JetStreamNotFound as error:
+        raise InvalidMessage(
+            "manifest reference", f"no object {digest} in {assets.MANIFESTS_BUCKET}"
+        ) from error
+    if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
+        raise InvalidMessage("manifest reference", f"the object {digest} has other bytes")
+    return data
+
+
+def decode_commit(data: bytes) -> messages.Commit:
+    """A journal record as monitors read it (records may be larger than messages of clients)."""
+    try:
+        return _commits.decode(data)
+    except msgspec.DecodeError as error:
+        raise InvalidMessage("Commit", str(error)) from error
+
+
+def ends_session(commit: messages.Commit, *, ended: bool = False) -> bool:
+    """Whether the session is over after this commit, given whether it was before."""
+    for event in commit.events:
+        if event["type"] == "SessionEnded":
+            ended = True
+        elif event["type"] in ("PlanApplied", "SessionReopened"):
+            ended = False
+    return ended
+
+
+_commits = msgspec.json.Decoder(messages.Commit)
+
+
+def _manifest_json(manifest: Any) -> bytes:
+    """The manifest as JSON; YAML text travels as a JSON string, so that places in it stay true."""
+    if not isinstance(manifest, str | bytes):
+        return encode(manifest)
+    data = manifest.encode() if isinstance(manifest, str) else manifest
+    if data.lstrip()[:1] in (b"{", b"["):
+        try:
+            msgspec.json.decode(data, type=msgspec.Raw)
+        except msgspec.DecodeError:
+            pass
+        else:
+            return data
+    return encode(data.decode("utf-8", "replace"))
+
+
+def _raise_refusal(reply: Msg) -> None:
+    if reply.data[:9] != b'{"error":':
+        return
+    error = decode(reply.data, messages.Refusal).error
+    if error.code == "session.unknown":
+        raise SessionNotFound(error.text.split("'")[1] if "'" in error.text else error.text)
+    raise RequestRefused(error.code, error.text, error.problems)
+
+
+async def _is_set_within(wait: Callable[[], Awaitable[Any]], seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def _address(nc: Client) -> str:
+    return nc.connected_url.netloc if nc.connected_url else "(not connected)"

@@ -1,0 +1,52 @@
+"""Bytes on the wire: JSON through msgspec, with a limit on both sides.
+
+The limit counts payload and headers, because the server closes a connection that goes over its
+``max_payload`` (nats-py checks the payload alone, so the check has to be ours).
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+from planter_protocol.errors import InvalidMessage, MessageTooLarge
+
+MESSAGE_BYTES_MAX = 512 * 1024
+"""Largest message that Planter sends or takes, payload plus headers; the server's default limit is 1 MiB."""
+
+_encoder = msgspec.json.Encoder()
+_decoders: dict[type, msgspec.json.Decoder[Any]] = {}
+
+T = TypeVar("T")
+
+
+def encode(message: Any) -> bytes:
+    """The message as JSON."""
+    return _encoder.encode(message)
+
+
+def decode(data: bytes, kind: type[T]) -> T:
+    """A message of the kind; raises ``InvalidMessage`` with the place and reason, never anything else."""
+    if len(data) > MESSAGE_BYTES_MAX:
+        raise InvalidMessage(kind.__name__, f"{len(data):,} bytes, the limit is {MESSAGE_BYTES_MAX:,}")
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
+    try:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidMessage(kind.__name__, str(error) or type(error).__name__) from error
+
+
+def check_size(subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
+    """Raise ``MessageTooLarge`` when payload and headers together are over the limit."""
+    size = len(data) + sum(len(k) + len(v) + 4 for k, v in (headers or {}).items())
+    if size > MESSAGE_BYTES_MAX:
+        raise MessageTooLarge(subject, size, MESSAGE_BYTES_MAX)
+
+
+def timestamp(milliseconds: int) -> str:
+    """Milliseconds since 1970 as RFC 3339 in UTC, such as ``2025-07-19T20:00:00.125Z``."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"

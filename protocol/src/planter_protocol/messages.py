@@ -1,0 +1,368 @@
+"""Every message, as the bytes on the wire are shaped.
+
+Fields that the Phase Manifest Protocol defines keep its names and meaning; all others are Planter's
+additions, optional for a client that knows the protocol alone. Unknown fields are ignored on reading,
+so that fields can be added. Times are RFC 3339 strings in UTC; durations are milliseconds.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+PhaseStatusName = Literal[
+    "pending", "ready", "targeted", "running", "backing_off", "complete", "failed", "skipped", "cancelled"
+]
+SessionStatusName = Literal["pending", "running", "paused", "complete", "failed", "cancelled"]
+ControlCommand = Literal["pause", "resume", "cancel", "retry", "skip", "rerun"]
+ReportStatus = Literal["running", "complete", "failed", "cancelled", "heartbeat"]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Base of all messages: frozen, camelCase on the wire, defaults left out."""
+
+
+# -- inputs ----------------------------------------------------------------------------------
+
+
+class ManifestRef(Message, frozen=True):
+    """A manifest that is too large for a message: an object in the bucket PLANTER_MANIFESTS."""
+
+    digest: str
+    """``sha256:`` and the hex digest of the bytes; also the object's name."""
+    size: int
+    """Bytes."""
+
+
+class Start(Message, frozen=True):
+    """``plan.session.<id>.start`` (PMP, "Message Schema"): exactly one of the two manifests."""
+
+    manifest: msgspec.Raw = msgspec.Raw()
+    """Phases as JSON in any spelling that PMP uses, or a JSON string that holds YAML text."""
+    manifest_ref: ManifestRef | None = None
+    dry_run: bool = False
+    """Check and say what would happen; commit nothing."""
+
+
+class Control(Message, frozen=True):
+    """``plan.session.<id>.control`` (PMP: pause, resume, cancel; ours: the rest)."""
+
+    command: ControlCommand
+    phase_id: str | None = None
+    """For retry, skip and rerun; retry without it means every failed phase."""
+    reason: str | None = None
+
+
+class Ack(Message, frozen=True):
+    """``plan.session.<id>.ack``: one runtime's answer to one target (PMP: the first three fields)."""
+
+    phase_id: str = ""
+    accepted: bool = True
+    queued: bool = False
+    """Accepted, but it waits for a slot of the runtime."""
+    reason: str | None = None
+    runtime_id: str | None = None
+    attempt: int | None = None
+    fence: int | None = None
+    dispatch_id: str | None = None
+
+
+class Acks(Ack, frozen=True):
+    """What may stand in an ack message: one ack, or many under ``acks``."""
+
+    acks: tuple[Ack, ...] = ()
+
+    def each(self) -> tuple[Ack, ...]:
+        """The acks, however they were sent."""
+        return self.acks or (self,)
+
+
+class Failure(Message, frozen=True):
+    """Why an attempt failed."""
+
+    message: str
+    kind: str | None = None
+    """``exit``, ``signal``, ``timeout``, ``exception``, ``refused``, ``lost``, ..."""
+    retryable: bool = True
+    """False: another attempt cannot help, whatever the retry policy says."""
+    exit_code: int | None = None
+    signal: str | None = None
+
+
+class Report(Message, frozen=True):
+    """``plan.session.<id>.report``: how one attempt goes. Echoes what its target carried."""
+
+    phase_id: str = ""
+    status: ReportStatus = "running"
+    attempt: int | None = None
+    fence: int | None = None
+    dispatch_id: str | None = None
+    runtime_id: str | None = None
+    result: msgspec.Raw = msgspec.Raw()
+    """What the work returned, as JSON, at most 64 KiB."""
+    error: Failure | None = None
+    started: str | None = None
+    finished: str | None = None
+
+
+class Reports(Report, frozen=True):
+    """What may stand in a report message: one report, or many under ``reports``."""
+
+    reports: tuple[Report, ...] = ()
+
+    def each(self) -> tuple[Report, ...]:
+        """The reports, however they were sent."""
+        return self.reports or (self,)
+
+
+# -- targets ---------------------------------------------------------------------------------
+
+
+class Target(Message, frozen=True):
+    """A phase proposed for execution (PMP: the first two fields)."""
+
+    phase_id: str
+    reason: str
+    session_id: str = ""
+    attempt: int = 0
+    """From 1."""
+    fence: int = 0
+    """Journal sequence of the commit that made this target; grows strictly within a session."""
+    dispatch_id: str | None = None
+    """Proof that a planner addressed this attempt to this runtime; echoed in acks and reports."""
+    runtime_id: str | None = None
+    description: str | None = None
+    labels: dict[str, str] = {}
+    """The selector's labels: which handler is meant."""
+    run: msgspec.Raw = msgspec.Raw()
+    """``x-run`` of the phase, as compiled; absent when the runtime chooses by labels."""
+    timeout_ms: int | None = None
+    """Start-to-close: the attempt is stopped after this long."""
+
+
+class Targets(Message, frozen=True):
+    """``plan.runtime.<id>.target``: one or many targets addressed to one runtime."""
+
+    targets: tuple[Target, ...]
+
+
+class RuntimeControl(Message, frozen=True):
+    """``plan.runtime.<id>.control``."""
+
+    command: Literal["cancel", "drain"]
+    session_id: str | None = None
+    phase_id: str | None = None
+    attempt: int | None = None
+    fence: int | None = None
+    reason: str | None = None
+
+
+# -- runtimes --------------------------------------------------------------------------------
+
+
+class Held(Message, frozen=True):
+    """One attempt that a runtime holds."""
+
+    session_id: str
+    phase_id: str
+    attempt: int
+    fence: int
+
+
+class Heartbeat(Message, frozen=True):
+    """``plan.runtime.<id>.heartbeat``: who the runtime is, what it can do and what it holds.
+
+    The first one registers the runtime, each one renews its lease; ``state: gone`` ends it at once.
+    """
+
+    runtime_id: str
+    instance: str
+    """Random per process start: a restarted runtime does not inherit what its predecessor held."""
+    slots: int
+    """How many phases run at the same time."""
+    labels: dict[str, str] = {}
+    """Matched by selectors; the label ``*`` matches every selector."""
+    handlers: tuple[dict[str, str], ...] = ()
+    """Labels of each registered handler."""
+    executors: tuple[str, ...] = ()
+    """Kinds of ``x-run`` it can execute: noop, python, exec, shell, ..."""
+    capabilities: tuple[str, ...] = ()
+    state: Literal["ready", "draining", "gone"] = "ready"
+    held: tuple[Held, ...] = ()
+    lease_ms: int = 15_000
+    """Silence for this long means lost."""
+    version: str = ""
+    host: str = ""
+    pid: int = 0
+
+
+# -- notices ---------------------------------------------------------------------------------
+
+
+class State(Message, frozen=True):
+    """``plan.session.<id>.state``: a phase changed its status (PMP: the first three fields)."""
+
+    phase_id: str
+    status: str
+    updated: str
+    attempt: int | None = None
+    runtime_id: str | None = None
+    reason: str | None = None
+    by: str | None = None
+    """Id of the planner that says so; a bare runtime's own message lacks it."""
+
+
+class Log(Message, frozen=True):
+    """``plan.session.<id>.log``: one or more lines of output, or a remark of the planner."""
+
+    level: str
+    message: str
+    """One or more lines, without the last line end."""
+    timestamp: str
+    phase_id: str | None = None
+    attempt: int | None = None
+    stream: Literal["stdout", "stderr", "log", "planner"] = "log"
+    runtime_id: str | None = None
+
+
+class Commit(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A record of ``plan.journal.<id>`` and the message on ``plan.session.<id>.events``, for monitors.
+
+    ``events`` stay plain objects here: each has ``type`` (``PhaseTargeted``, ``PhaseCompleted``, ...),
+    most have ``phaseId`` and ``attempt``; a monitor ignores the types that it does not know.
+    """
+
+    v: int
+    """Version of the record's format: 1."""
+    n: int
+    """Commit number within the session, from 1, without gaps."""
+    at: str
+    by: str
+    """Id of the planner that decided."""
+    inputs: tuple[int, ...] = ()
+    """Sequences of the messages in PLANTER_IN that this commit has taken in."""
+    events: tuple[dict[str, Any], ...] = ()
+
+
+# -- queries ---------------------------------------------------------------------------------
+
+
+class GetState(Message, frozen=True):
+    """Request on ``plan.session.<id>.get_state``; an empty payload means the same as no offset."""
+
+    offset: int = 0
+    """Index of the first phase of the reply."""
+
+
+class PhaseState(Message, frozen=True):
+    """One phase in a ``get_state`` reply."""
+
+    phase_id: str
+    status: str
+    attempt: int = 0
+    max_attempts: int = 1
+    runtime_id: str | None = None
+    updated: str | None = None
+    started: str | None = None
+    finished: str | None = None
+    reason: str | None = None
+    needs: tuple[str, ...] = ()
+    """Everything that the phase waits for in its life, done or not, external names last."""
+    waits_for: tuple[str, ...] = ()
+    """Those of them that have not been satisfied yet."""
+    external: tuple[str, ...] = ()
+    """Those of these that no phase of the plan has."""
+    result: msgspec.Raw = msgspec.Raw()
+
+
+class SessionState(Message, frozen=True):
+    """Reply to ``plan.session.<id>.get_state``."""
+
+    session_id: str
+    status: str
+    revision: int = 0
+    plan_digest: str | None = None
+    reason: str | None = None
+    created: str | None = None
+    updated: str | None = None
+    sequence: int = 0
+    """Journal sequence that this state includes."""
+    phases: tuple[PhaseState, ...] = ()
+    total: int = 0
+    """Number of phases of the session."""
+    next: int | None = None
+    """Offset of the next page, when the phases do not fit one message; ask again with it."""
+
+
+class SessionRecord(Message, frozen=True):
+    """Value in the bucket PLANTER_SESSIONS; derived from the journal, for listings."""
+
+    session_id: str
+    status: str
+    revision: int = 0
+    plan_digest: str | None = None
+    counts: dict[str, int] = {}
+    """Phases by status."""
+    created: str | None = None
+    updated: str | None = None
+    reason: str | None = None
+
+
+class PhaseChange(Message, frozen=True):
+    """One phase that a manifest would change."""
+
+    phase_id: str
+    fields: tuple[str, ...] = ()
+
+
+class Diff(Message, frozen=True):
+    """Reply to ``plan.session.<id>.diff``: the manifest of the request against the applied plan."""
+
+    session_id: str
+    base_revision: int = 0
+    base_digest: str | None = None
+    plan_digest: str | None = None
+    add: tuple[str, ...] = ()
+    update: tuple[PhaseChange, ...] = ()
+    delete: tuple[str, ...] = ()
+    rerun: tuple[str, ...] = ()
+    """Unchanged phases that run again because they depend on a change, or have not completed."""
+    unchanged: tuple[str, ...] = ()
+
+
+class RuntimeInfo(Message, frozen=True):
+    """One runtime, as a planner sees it."""
+
+    runtime_id: str
+    state: str
+    slots: int
+    in_use: int
+    labels: dict[str, str] = {}
+    executors: tuple[str, ...] = ()
+    handlers: tuple[dict[str, str], ...] = ()
+    capabilities: tuple[str, ...] = ()
+    host: str = ""
+    version: str = ""
+
+
+class PlannerInfo(Message, frozen=True):
+    """Reply to ``plan.planner.info``."""
+
+    planner_id: str
+    version: str
+    sessions: int = 0
+    """Sessions that this planner holds in memory."""
+    runtimes: tuple[RuntimeInfo, ...] = ()
+
+
+class ErrorReply(Message, frozen=True):
+    """What a query answers when the answer is no."""
+
+    code: str
+    text: str
+    problems: tuple[dict[str, Any], ...] = ()
+
+
+class Refusal(Message, frozen=True):
+    """Envelope of an error reply: ``{"error": {...}}``."""
+
+    error: ErrorReply

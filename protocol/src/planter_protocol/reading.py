@@ -1,0 +1,118 @@
+"""Reading a stream by subject without a consumer: batched direct gets (NATS ADR-31, server 2.11 or later).
+
+A consumer per reader would have to be created, found again and removed; a direct get leaves nothing behind.
+Reads are not linearizable: decide nothing on them that a compare-and-set does not check.
+"""
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+import msgspec
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import TimeoutError as NatsTimeoutError
+
+from planter_protocol import headers
+from planter_protocol.errors import JetStreamUnavailable, ProtocolError
+
+BATCH = 512
+_REPLY_SECONDS = 5.0
+_STATUS_END_OF_BATCH = "204"
+_STATUS_NOTHING = "404"
+_STATUS_NO_RESPONDERS = "503"
+
+
+class Stored(NamedTuple):
+    """One message of a stream."""
+
+    subject: str
+    sequence: int
+    data: bytes
+    headers: dict[str, str]
+
+
+async def read_subject(nc: Client, stream: str, subject: str, *, start: int = 1) -> AsyncIterator[Stored]:
+    """Every stored message of a subject (wildcards allowed) from a sequence on, oldest first.
+
+    Ends at what the stream held when the last batch was asked for.
+
+    Raises:
+        JetStreamUnavailable: nobody answers for the stream.
+        ProtocolError: the server refuses, or a batch stops in the middle.
+    """
+    while True:
+        batch, pending = await _read_batch(nc, stream, subject, start)
+        for message in batch:
+            yield message
+        if not batch or pending == 0:
+            return
+        start = batch[-1].sequence + 1
+
+
+async def last_sequence(nc: Client, stream: str, subject: str) -> int:
+    """Sequence of the subject's last message, 0 when there is none."""
+    reply = await _request_one(nc, stream, {"last_by_subj": subject})
+    return reply.sequence if reply else 0
+
+
+async def _request_one(nc: Client, stream: str, query: dict[str, object]) -> Stored | None:
+    try:
+        reply = await nc.request(
+            f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(query), timeout=_REPLY_SECONDS
+        )
+    except (TimeoutError, NatsTimeoutError) as error:
+        raise JetStreamUnavailable(_address(nc), f"no answer for stream {stream}") from error
+    status = _status(reply)
+    if status == _STATUS_NOTHING:
+        return None
+    if status is not None:
+        raise ProtocolError(f"direct get on {stream}: {_describe(reply)}")
+    return _stored(reply)
+
+
+async def _read_batch(nc: Client, stream: str, subject: str, start: int) -> tuple[list[Stored], int]:
+    query = msgspec.json.encode({"seq": start, "next_by_subj": subject, "batch": BATCH})
+    inbox = nc.new_inbox()
+    subscription = await nc.subscribe(inbox)
+    try:
+        await nc.publish(f"$JS.API.DIRECT.GET.{stream}", query, reply=inbox)
+        batch: list[Stored] = []
+        while True:
+            try:
+                message = await subscription.next_msg(_REPLY_SECONDS)
+            except (TimeoutError, NatsTimeoutError) as error:
+                raise JetStreamUnavailable(
+                    _address(nc), f"a read of {stream} stopped in the middle"
+                ) from error
+            status = _status(message)
+            if status is None:
+                batch.append(_stored(message))
+            elif status == _STATUS_END_OF_BATCH:
+                return batch, int((message.headers or {}).get(headers.NUM_PENDING, "0"))
+            elif status == _STATUS_NOTHING:
+                return batch, 0
+            elif status == _STATUS_NO_RESPONDERS:
+                raise JetStreamUnavailable(
+                    _address(nc), f"stream {stream} does not exist (is a planner running?)"
+                )
+            else:
+                raise ProtocolError(f"direct get on {stream}: {_describe(message)}")
+    finally:
+        await subscription.unsubscribe()
+
+
+def _stored(message: Msg) -> Stored:
+    found = dict(message.headers or {})
+    return Stored(found.get(headers.SUBJECT, ""), int(found.get(headers.SEQUENCE, "0")), message.data, found)
+
+
+def _status(message: Msg) -> str | None:
+    return (message.headers or {}).get("Status")
+
+
+def _describe(message: Msg) -> str:
+    return " ".join((message.headers or {}).values())
+
+
+def _address(nc: Client) -> str:
+    return nc.connected_url.netloc if nc.connected_url else "(not connected)"
