@@ -36,7 +36,7 @@ class ManifestRef(Message, frozen=True):
 class Start(Message, frozen=True):
     """``plan.session.<id>.start`` (PMP, "Message Schema"): exactly one of the two manifests."""
 
-    manifest: msgspec.Raw = msgspec.Raw()
+    manifest: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     """Phases as JSON in any spelling that PMP uses, or a JSON string that holds YAML text."""
     manifest_ref: ManifestRef | None = None
     dry_run: bool = False
@@ -97,7 +97,7 @@ class Report(Message, frozen=True):
     fence: int | None = None
     dispatch_id: str | None = None
     runtime_id: str | None = None
-    result: msgspec.Raw = msgspec.Raw()
+    result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     """What the work returned, as JSON, at most 64 KiB."""
     error: Failure | None = None
     started: str | None = None
@@ -133,7 +133,7 @@ class Target(Message, frozen=True):
     description: str | None = None
     labels: dict[str, str] = {}
     """The selector's labels: which handler is meant."""
-    run: msgspec.Raw = msgspec.Raw()
+    run: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     """``x-run`` of the phase, as compiled; absent when the runtime chooses by labels."""
     timeout_ms: int | None = None
     """Start-to-close: the attempt is stopped after this long."""
@@ -271,7 +271,7 @@ class PhaseState(Message, frozen=True):
     """Those of them that have not been satisfied yet."""
     external: tuple[str, ...] = ()
     """Those of these that no phase of the plan has."""
-    result: msgspec.Raw = msgspec.Raw()
+    result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class SessionState(Message, frozen=True):

@@ -46,7 +46,7 @@ def _spec(phase: schemas.Phase, external: frozenset[str]) -> PhaseSpec:
         description=phase.description or None,
         labels=dict(phase.match_labels),
         kind=phase.run.kind if phase.run else None,
-        run=msgspec.Raw(msgspec.json.encode(phase.run.to_json())) if phase.run else msgspec.Raw(),
+        run=msgspec.Raw(msgspec.json.encode(phase.run.to_json())) if phase.run else msgspec.UNSET,
         capabilities=tuple(sorted(set(phase.required_capabilities))),
         on_use=phase.instance_mode == "onUse",
         wait_timeout_ms=phase.wait_timeout_ms,

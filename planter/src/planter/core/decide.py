@@ -104,8 +104,8 @@ def _start(step: Step, given: i.StartPlan) -> None:
             step.refuse(
                 given.sequence,
                 "session.busy",
-                f"session {session.id} is {session.status} with another manifest (revision {session.revision}); "
-                "wait for its end, cancel it, or use another session id",
+                f"session {session.id} is {session.status} with another manifest "
+                f"(revision {session.revision}); wait for its end, cancel it, or use another session id",
             )
         return
     step.emit(e.PlanApplied(revision=session.revision + 1, digest=given.plan.digest, plan=given.plan))

@@ -131,7 +131,7 @@ class PhaseCompleted(PhaseEvent, frozen=True, kw_only=True):
 
     attempt: int
     runtime_id: str | None = None
-    result: msgspec.Raw = msgspec.Raw()
+    result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     started: int | None = None
     finished: int | None = None
 

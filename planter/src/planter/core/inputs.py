@@ -67,7 +67,7 @@ class ReportRunning(Echo, frozen=True, kw_only=True):
 class ReportComplete(Echo, frozen=True, kw_only=True):
     """The work is done."""
 
-    result: msgspec.Raw = msgspec.Raw()
+    result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     started: int | None = None
     finished: int | None = None
 

@@ -50,7 +50,7 @@ class PhaseSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     """The selector: labels that a runtime (or its handler) must have."""
     kind: str | None = None
     """Kind of ``x-run``: noop, python, exec, shell, ...; None when the runtime chooses by labels."""
-    run: msgspec.Raw = msgspec.Raw()
+    run: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     capabilities: tuple[str, ...] = ()
     on_use: bool = False
     """Instantiated only when something that needs it is otherwise ready (PMP ``instance_mode: onUse``)."""

@@ -43,7 +43,7 @@ class PhaseState(msgspec.Struct, gc=False):
     demanded: bool = False
     #: Terminal, and what waits for it goes on.
     satisfies: bool = False
-    result: msgspec.Raw = msgspec.Raw()
+    result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class Session:

@@ -85,6 +85,8 @@ async def serve(options: PlannerOptions) -> None:
                 await _until_told_to_stop(closed, reconnected, planner)
                 log.info("planner.stopping", planner=planner_id)
             tasks.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
     finally:
         with anyio.move_on_after(2, shield=True):
             await nc.close()
@@ -225,6 +227,12 @@ async def _until_told_to_stop(closed: asyncio.Event, reconnected: asyncio.Event,
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+
+
+def _first(group: BaseExceptionGroup) -> BaseException:
+    """The error that ended the others, without the group around it: callers tell errors apart by class."""
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 async def _first_of(*events: asyncio.Event) -> None:

@@ -210,6 +210,7 @@ class SessionHost:
                         entry.wanted = True
                         await anyio.sleep(_RETRY_SECONDS)
                     except Exception:
+                        log.exception("step.broken", session=entry.id)
                         await self._broken(entry)
         finally:
             entry.running = False
@@ -309,7 +310,6 @@ class SessionHost:
 
     async def _broken(self, entry: Entry) -> None:
         """A step raised what it must not: our bug. Nobody else's session may suffer from it."""
-        log.error("step.broken", session=entry.id, exc_info=True)
         self._drop(entry)
         broken = [delivery for _, delivery in entry.deliveries]
         entry.deliveries.clear()  # those that are not buried come again, as they are not acknowledged

@@ -131,12 +131,14 @@ class InputReader:
                 return None
 
 
-def _checked(result: msgspec.Raw) -> msgspec.Raw:
-    if len(bytes(result)) > RESULT_BYTES_MAX:
-        raise InvalidMessage(
-            "Report", f"the result has {len(bytes(result)):,} bytes, the limit is {RESULT_BYTES_MAX:,}"
-        )
-    return msgspec.Raw(bytes(result))  # a copy: the decoded view would keep the whole message alive
+def _checked(result: msgspec.Raw | msgspec.UnsetType) -> msgspec.Raw | msgspec.UnsetType:
+    if result is msgspec.UNSET:
+        return result
+    data = bytes(result)  # a copy: the decoded view would keep the whole message alive
+    if len(data) > RESULT_BYTES_MAX:
+        limit = f"the limit is {RESULT_BYTES_MAX:,}"
+        raise InvalidMessage("Report", f"the result has {len(data):,} bytes, {limit}")
+    return msgspec.Raw(data)
 
 
 def _ms(time: str | None) -> int | None:

@@ -23,7 +23,7 @@ async def plan_of(js: JetStreamContext, start: messages.Start) -> Compiled:
     """
     if start.manifest_ref is not None:
         data = await load_object(js, start.manifest_ref.digest)
-    elif bytes(start.manifest):
+    elif start.manifest is not msgspec.UNSET:
         data = bytes(start.manifest)
     else:
         raise InvalidMessage("Start", "it has neither manifest nor manifestRef")

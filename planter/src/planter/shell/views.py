@@ -22,7 +22,7 @@ def session_state(session: Session, offset: int = 0) -> messages.SessionState:
     index = max(0, offset)
     while index < len(session.phases) and len(phases) < PAGE_PHASES and size < PAGE_RESULT_BYTES:
         phases.append(_phase(session, index))
-        size += len(bytes(session.phases[index].result)) + len(session.phases[index].reason or "")
+        size += _size(session.phases[index].result) + len(session.phases[index].reason or "")
         index += 1
     return messages.SessionState(
         session_id=session.id,
@@ -125,6 +125,10 @@ def _differing(before: PhaseSpec, after: PhaseSpec) -> tuple[str, ...]:
         for name in before.__struct_fields__
         if name != "digest" and _plain(getattr(before, name)) != _plain(getattr(after, name))
     )
+
+
+def _size(result: msgspec.Raw | msgspec.UnsetType) -> int:
+    return 0 if result is msgspec.UNSET else len(bytes(result))
 
 
 def _plain(value: object) -> object:

@@ -1,0 +1,295 @@
+"""Reading JSON: the standard library's parser for the data, and a second look at the text for places.
+
+Positions are found only when there is a problem. An object or list is then indexed once, by skipping over its
+parts with the standard library's own scanner.
+"""
+
+import json
+import math
+import re
+from json.decoder import scanstring
+from typing import Any, NamedTuple, cast
+
+from planter_schemas import limits
+from planter_schemas.documents import Document, unreadable
+from planter_schemas.findings import Finding, Span
+from planter_schemas.problems import Path, shown
+
+_BLANK = re.compile(r"[ \t\n\r]*")
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_HALF_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+class _Unusable:
+    """Stands in the data for a number that cannot be represented, until its place is known."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+class _Repeated(dict[str, Any]):
+    """An object with a key that stands in it more than once; the first one counts."""
+
+
+class _Hooks:
+    """What the parser calls; remembers whether anything needs a second look."""
+
+    def __init__(self) -> None:
+        self.needs_look = False
+
+    def pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            self.needs_look = True
+            result = _Repeated()
+            for key, value in pairs:
+                result.setdefault(key, value)
+        return result
+
+    def integer(self, text: str) -> int | _Unusable:
+        if len(text) <= 20:
+            number = int(text)
+            if limits.INTEGER_MIN <= number <= limits.INTEGER_MAX:
+                return number
+        return self.unusable(text)
+
+    def real(self, text: str) -> float | _Unusable:
+        number = float(text)
+        return number if math.isfinite(number) else self.unusable(text)
+
+    def unusable(self, text: str) -> _Unusable:
+        self.needs_look = True
+        return _Unusable(text)
+
+
+def read_json(text: str) -> Document:
+    """The data of a JSON text with everything that is wrong with it as text. Never raises for bad input."""
+    if text.count("[") + text.count("{") + text.count(",") > limits.JSON_VALUES_MAX:
+        message = f"the manifest has more than {limits.JSON_VALUES_MAX:,} values"
+        return unreadable(text, "json", [Finding((), "PLT-1011", message)])
+    hooks = _Hooks()
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=hooks.pairs,
+            parse_int=hooks.integer,
+            parse_float=hooks.real,
+            parse_constant=hooks.unusable,
+        )
+    except json.JSONDecodeError as error:
+        return unreadable(text, "json", [_syntax_finding(text, error)])
+    except RecursionError:
+        offset = _first_too_deep(text)
+        if offset is None:
+            raise  # the caller's own stack is nearly used up: not the manifest's fault
+        message = f"objects and lists are nested more than {limits.DEPTH_MAX} deep"
+        finding = Finding((), "PLT-1009", message, label="too deep", span=Span(offset, offset + 1))
+        return unreadable(text, "json", [finding])
+    document = Document(text, "json", value, JsonPlaces(text))
+    if hooks.needs_look or _SURROGATE_ESCAPE.search(text):
+        _second_look(document)
+    return document
+
+
+class _Entry(NamedTuple):
+    key: Span | None
+    value: Span
+
+
+class JsonPlaces:
+    """Finds the text of parts of a JSON text that is known to be valid."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        # Numbers are only skipped here: converting a huge one could raise.
+        self._scan = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=len).scan_once
+        self._indexes: dict[int, dict[str | int, _Entry]] = {}
+        self.repeats: dict[int, list[tuple[str, _Entry]]] = {}
+
+    def locate(self, path: Path, *, at_key: bool) -> Span:
+        """See ``documents.Places``."""
+        entry = self.entry(path)
+        is_container = self._text[entry.value.start : entry.value.start + 1] in ("{", "[")
+        if entry.key is not None and (at_key or is_container):
+            return entry.key
+        return Span(entry.value.start, entry.value.start + 1) if is_container else entry.value
+
+    def written(self, path: Path) -> str:
+        """See ``documents.Places``."""
+        value = self.entry(path).value
+        return self._text[value.start : value.end]
+
+    def entry(self, path: Path) -> _Entry:
+        """Key and value at a path, or as far as the path leads."""
+        start = self._skip_blank(0)
+        current = _Entry(None, Span(start, len(self._text.rstrip())))
+        for step in path:
+            found = self.index(current.value.start).get(step)
+            if found is None:
+                break
+            current = found
+        return current
+
+    def index(self, start: int) -> dict[str | int, _Entry]:
+        """The parts of the object or list that starts here; empty for anything else."""
+        known = self._indexes.get(start)
+        if known is None:
+            opener = self._text[start : start + 1]
+            known = self._indexes[start] = {}
+            if opener == "{":
+                self._index_object(start, known)
+            elif opener == "[":
+                self._index_list(start, known)
+        return known
+
+    def _index_object(self, start: int, entries: dict[str | int, _Entry]) -> None:
+        position = self._skip_blank(start + 1)
+        while self._text[position] != "}":
+            key, key_end = scanstring(self._text, position + 1)
+            value_start = self._skip_blank(self._skip_blank(key_end) + 1)
+            value_end = self._value_end(value_start)
+            entry = _Entry(Span(position, key_end), Span(value_start, value_end))
+            if key in entries:
+                self.repeats.setdefault(start, []).append((key, entry))
+            else:
+                entries[key] = entry
+            position = self._next_part(value_end)
+
+    def _index_list(self, start: int, entries: dict[str | int, _Entry]) -> None:
+        position = self._skip_blank(start + 1)
+        while self._text[position] != "]":
+            end = self._value_end(position)
+            entries[len(entries)] = _Entry(None, Span(position, end))
+            position = self._next_part(end)
+
+    def _next_part(self, position: int) -> int:
+        position = self._skip_blank(position)
+        return self._skip_blank(position + 1) if self._text[position] == "," else position
+
+    def _value_end(self, start: int) -> int:
+        try:
+            return self._scan(self._text, start)[1]
+        except RecursionError:  # the value is nearly as deep as the parser allows
+            return _skip_brackets(self._text, start)
+
+    def _skip_blank(self, position: int) -> int:
+        found = _BLANK.match(self._text, position)
+        return found.end() if found else position
+
+
+def _skip_brackets(text: str, start: int) -> int:
+    depth = 0
+    for found in _STRING_OR_BRACKET.finditer(text, start):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
+        if depth == 0:
+            return found.end()
+    return len(text)
+
+
+def _first_too_deep(text: str) -> int | None:
+    depth = 0
+    for found in _STRING_OR_BRACKET.finditer(text):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
+        if depth > limits.DEPTH_MAX:
+            return found.start()
+    return None
+
+
+def _second_look(document: Document) -> None:
+    """Place what the hooks met, and put null for the numbers that cannot be used."""
+    places = cast("JsonPlaces", document.places)
+    stack: list[tuple[object, Path]] = [([document.value], ())]
+    is_outermost = True
+    while stack and len(document.findings) < limits.PROBLEMS_MAX:
+        container, path = stack.pop()
+        if isinstance(container, _Repeated):
+            document.findings.extend(_repeated_keys(places, path))
+        for step, value in _parts(container):
+            below = () if is_outermost else (*path, step)
+            problem = _bad_value(step, value, below)
+            if problem is not None:
+                document.findings.append(problem)
+            if isinstance(value, _Unusable):
+                cast("Any", container)[step] = None
+            elif isinstance(value, (dict, list)):
+                stack.append((cast("object", value), below))
+        is_outermost = False
+    if isinstance(document.value, _Unusable):
+        document.value = None
+
+
+def _parts(container: object) -> list[tuple[str | int, object]]:
+    if isinstance(container, dict):
+        return list(cast("dict[str | int, object]", container).items())
+    return list(enumerate(cast("list[object]", container)))
+
+
+def _bad_value(step: str | int, value: object, path: Path) -> Finding | None:
+    if isinstance(value, _Unusable):
+        return Finding(
+            path,
+            "PLT-1010",
+            f"number {shown(value.text)} cannot be represented",
+            label="not a finite number of at most 64 bits",
+            hint="write it as a string, in quotes",
+        )
+    for text, at_key in ((step, True), (value, False)):
+        if isinstance(text, str) and _HALF_SURROGATE.search(text):
+            return Finding(
+                path,
+                "PLT-1004",
+                "a string holds half of a surrogate pair",
+                label="cannot be written as UTF-8",
+                at_key=at_key,
+            )
+    return None
+
+
+def _repeated_keys(places: JsonPlaces, path: Path) -> list[Finding]:
+    start = places.entry(path).value.start
+    index = places.index(start)
+    return [
+        Finding(
+            (*path, key),
+            "PLT-1008",
+            f"key {shown(key)} is given twice in one object",
+            label="given again",
+            related=first.key,
+            related_text="first given at",
+            span=again.key,
+        )
+        for key, again in places.repeats.get(start, [])
+        if (first := index[key])
+    ]
+
+
+_ADVICE = {
+    "//": "JSON has no comments",
+    "/*": "JSON has no comments",
+    "#": "JSON has no comments; YAML has (name the file .yaml)",
+    "'": 'JSON strings stand in double quotes: "text"',
+    "}": "remove the comma before this bracket",
+    "]": "remove the comma before this bracket",
+}
+
+
+def _syntax_finding(text: str, error: json.JSONDecodeError) -> Finding:
+    position = min(error.pos, len(text))
+    found = _BLANK.match(text, position)
+    position = found.end() if found else position
+    rest = text[position : position + 2]
+    hint = next((advice for start, advice in _ADVICE.items() if rest.startswith(start)), None)
+    if hint is not None and rest[:1] in ("}", "]") and text[:position].rstrip()[-1:] != ",":
+        hint = None
+    reason = error.msg[:1].lower() + error.msg[1:].removesuffix(" at")
+    if not rest and not error.msg.startswith("Unterminated"):
+        reason, hint = "the text ends in the middle", "a bracket or brace is not closed"
+    elif error.msg.startswith("Illegal trailing comma"):
+        hint = "remove this comma"
+    elif hint is None and text[position : position + 1].isalpha():
+        hint = "text and keys stand in double quotes; if this is YAML, name the file .yaml"
+    elif hint is None and error.msg.startswith("Invalid control character"):
+        hint = "write a line end as \\n and a tab as \\t inside of strings"
+    span = Span(position, position + 1)
+    return Finding((), "PLT-1006", f"not valid JSON: {reason}", label=reason, hint=hint, span=span)

