@@ -2,7 +2,6 @@
 
 PlanterError
     ConfigInvalid        a settings file or variable the user can correct
-    FileUnreadable       a file named on the command line that cannot be read
     ServerMissing        no nats-server program on this machine
     ServerFailed         the embedded NATS server did not start, or ended
     ServerTooOld         the nats-server program lacks what Planter needs
@@ -29,15 +28,6 @@ class ConfigInvalid(PlanterError):
         self.origin = origin
         self.problem = problem
         super().__init__(f"{origin}: {problem}", remedy)
-
-
-class FileUnreadable(PlanterError):
-    """A file that was named cannot be read."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        self.path = path
-        self.reason = reason
-        super().__init__(f"cannot read {path}: {reason}")
 
 
 class ServerMissing(PlanterError):

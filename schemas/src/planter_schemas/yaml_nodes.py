@@ -218,7 +218,9 @@ class _Builder:
         if name not in self._anchors:
             hint = "define it with `&" + name[:60] + "` earlier in the same document"
             message = f"alias {shown('*' + name)} has no anchor"
-            raise _Refused(Finding(self._here(), "PLT-1012", message, label="undefined", hint=hint, span=span))
+            raise _Refused(
+                Finding(self._here(), "PLT-1012", message, label="undefined", hint=hint, span=span)
+            )
         node = self._anchors[name]
         if node is None:
             message = f"alias {shown('*' + name)} stands inside the part that it names"

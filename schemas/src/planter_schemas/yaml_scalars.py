@@ -12,7 +12,9 @@ import yamlcore
 from planter_schemas import limits
 
 _PREFIX = "tag:yaml.org,2002:"
-STRING, INTEGER, REAL, BOOLEAN, NULL = (f"{_PREFIX}{name}" for name in ("str", "int", "float", "bool", "null"))
+STRING, INTEGER, REAL, BOOLEAN, NULL = (
+    f"{_PREFIX}{name}" for name in ("str", "int", "float", "bool", "null")
+)
 MAPPING, SEQUENCE = f"{_PREFIX}map", f"{_PREFIX}seq"
 SCALAR_TAGS = frozenset({STRING, INTEGER, REAL, BOOLEAN, NULL})
 
@@ -60,7 +62,9 @@ def scalar(text: str, tag: str) -> str | int | float | bool | None:
 
 def _integer(text: str) -> int:
     base = {"0x": 16, "0o": 8}.get(text[:2], 10)
-    if len(text) > 30:  # leading zeros aside, 64 bits have 22 octal digits; int() of a long text is slow or raises
+    if (
+        len(text) > 30
+    ):  # leading zeros aside, 64 bits have 22 octal digits; int() of a long text is slow or raises
         raise NotRepresentable(text)
     number = int(text[2:] if base != 10 else text, base)
     if not limits.INTEGER_MIN <= number <= limits.INTEGER_MAX:

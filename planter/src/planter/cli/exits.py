@@ -1,17 +1,19 @@
 """Exit statuses, and the one place that turns an exception into a message and a status."""
 
-import asyncio
 import os
-import signal
 import sys
 from collections.abc import Callable, Coroutine
 from enum import IntEnum
 from functools import wraps
-from typing import Any, NamedTuple, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, ParamSpec, TypeVar
 
 import typer
 
+if TYPE_CHECKING:
+    from planter.cli.signals import Signals
+
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Exit(IntEnum):
@@ -114,55 +116,11 @@ def guarded(command: Callable[P, int | None]) -> Callable[P, None]:
     return run
 
 
-class Signals:
-    """SIGINT and SIGTERM while a coroutine runs: the taker gets them, else the coroutine is cancelled."""
-
-    def __init__(self) -> None:
-        self.seen: int | None = None
-        self.taker: Callable[[int], None] | None = None
-        """Called with the signal's number; set it to end in an orderly way, None to be cancelled."""
-        self._task: asyncio.Task[Any] | None = None
-
-    def install(self, task: asyncio.Task[Any]) -> None:
-        """Take the signals of this process from now on."""
-        self._task = task
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._on_signal, number)
-
-    def remove(self) -> None:
-        """Leave the signals to Python again."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-
-    def _on_signal(self, number: int) -> None:
-        first = self.seen is None
-        self.seen = number
-        if self.taker is not None and first:
-            self.taker(number)
-        elif self._task is not None:
-            self._task.cancel()
-
-
-def run_async(main: Callable[[Signals], Coroutine[Any, Any, int]]) -> int:
+def run_async(main: "Callable[[Signals], Coroutine[Any, Any, T]]") -> T:
     """Run a command's coroutine; a signal that it does not take itself raises ``Interrupted``."""
+    from planter.cli.signals import run_with_signals  # noqa: PLC0415 (asyncio takes 50 ms, and help needs none)
 
-    async def run() -> int:
-        signals = Signals()
-        task = asyncio.current_task()
-        assert task is not None
-        signals.install(task)
-        try:
-            return await main(signals)
-        except asyncio.CancelledError:
-            if signals.seen is None:
-                raise
-            raise Interrupted(signals.seen) from None
-        finally:
-            signals.remove()
-
-    return asyncio.run(run())
+    return run_with_signals(main)
 
 
 def _own_error(error: BaseException) -> Explained | None:
@@ -173,8 +131,6 @@ def _own_error(error: BaseException) -> Explained | None:
     match error:
         case errors.ConfigInvalid():
             status = Exit.INVALID
-        case errors.FileUnreadable():
-            status = Exit.NOT_FOUND
         case errors.DataFolderInUse():
             status = Exit.REFUSED
         case errors.ServerMissing() | errors.ServerTooOld() | errors.ServerFailed():

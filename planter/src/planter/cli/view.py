@@ -12,7 +12,17 @@ from planter.cli.output import milliseconds
 
 PHASE_ENDED = frozenset({"complete", "failed", "skipped", "cancelled"})
 SESSION_ENDED = frozenset({"complete", "failed", "cancelled"})
-ORDER = ("complete", "running", "targeted", "backing_off", "ready", "pending", "failed", "skipped", "cancelled")
+ORDER = (
+    "complete",
+    "running",
+    "targeted",
+    "backing_off",
+    "ready",
+    "pending",
+    "failed",
+    "skipped",
+    "cancelled",
+)
 
 
 class PhaseView(msgspec.Struct, frozen=True):
@@ -172,7 +182,8 @@ def view_of_state(state: Any, plan_view: View | None = None) -> View:
             ended=_time(phase.finished),
             reason=phase.reason,
             # Whoever skipped it on purpose lets its dependents go on; the reply does not tell these apart.
-            satisfies=phase.status == "complete" or (phase.status == "skipped" and not _waited_for(state, phase)),
+            satisfies=phase.status == "complete"
+            or (phase.status == "skipped" and not _waited_for(state, phase)),
         )
     view.status, view.reason, view.revision = state.status, state.reason, state.revision
     view.begun = _time(state.created)
@@ -210,7 +221,7 @@ def _folds(name: str) -> Callable[[_Fold], _Fold]:
 
 @_folds("PlanApplied")
 def _plan_applied(view: View, event: Mapping[str, Any], at: int) -> Change | None:
-    if view.revision and event["revision"] > view.revision:
+    if view.phases and 0 < view.revision < event["revision"]:
         view.outdated = True
     view.revision = event["revision"]
     view.status, view.reason, view.begun, view.ended = "running", None, at, None

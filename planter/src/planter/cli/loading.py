@@ -1,0 +1,73 @@
+"""Reading manifests for commands: load, compile, show every problem."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from planter.cli.output import note
+
+if TYPE_CHECKING:
+    from planter.core.plan import Plan
+    from planter_schemas import Loaded, Problem
+
+
+class Read(NamedTuple):
+    """A manifest, as far as it could be understood."""
+
+    source: str
+    loaded: "Loaded"
+    plan: "Plan | None"
+    """None when the manifest cannot be used."""
+    problems: "tuple[Problem, ...]"
+
+    @property
+    def errors(self) -> int:
+        """Problems that keep the manifest from being used."""
+        return sum(1 for problem in self.problems if problem.severity == "error")
+
+    @property
+    def warnings(self) -> int:
+        """Problems that are only told."""
+        return len(self.problems) - self.errors
+
+    def canonical(self) -> list[dict[str, Any]]:
+        """The phases that run, in canonical spelling: what is sent to a planner."""
+        assert self.loaded.manifest is not None
+        return [phase.to_json() for phase in self.loaded.manifest.selected()]
+
+
+def read_manifest(file: str, variables: Mapping[str, str], *, strict: bool = False) -> Read:
+    """Load and compile a manifest file, or standard input for ``-``.
+
+    Never raises for a bad file: that is a problem like any other.
+    """
+    import planter_schemas as schemas  # noqa: PLC0415
+
+    from planter.compile import compile_manifest  # noqa: PLC0415
+
+    loaded = schemas.load_manifest_file(file, variables=variables, strict=strict)
+    compiled = compile_manifest(loaded)
+    refused = any(problem.severity == "error" or strict for problem in compiled.problems)
+    return Read(
+        loaded.source,
+        loaded,
+        None if refused else compiled.plan,
+        tuple(compiled.problems),
+    )
+
+
+def show_problems(read: Read) -> None:
+    """Every problem of a manifest on stderr, with the line it stands on."""
+    if not read.problems:
+        return
+    import planter_schemas as schemas  # noqa: PLC0415
+
+    from planter.cli.output import console  # noqa: PLC0415
+
+    target = console(stderr=True)
+    color = target.is_terminal and not target.no_color
+    note(schemas.render_problems(read.problems, text=read.loaded.texts, color=color).rstrip("\n"))
+
+
+def edges(plan: "Plan") -> int:
+    """How many waits a plan has, external ones included."""
+    return sum(len(phase.needs) + len(phase.external) for phase in plan.phases)

@@ -1,0 +1,98 @@
+"""``planter run``: submit a manifest and follow its session to the end."""
+
+from typing import Annotated
+
+import typer
+
+from planter.cli.exits import Exit, guarded, run_async
+from planter.cli.options import (
+    ModuleOption,
+    NatsOption,
+    SlotsOption,
+    StrictOption,
+    VarOption,
+    modules,
+    variables,
+)
+from planter.cli.output import Output, parse_duration
+
+
+@guarded
+def run(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The manifest; - reads standard input.")],
+    session: Annotated[
+        str | None, typer.Option("--session", metavar="ID", help="Id of the session [from the file's name].")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Submit, and do not wait.")] = False,
+    output: Annotated[Output, typer.Option("--output", "-o", help="text, json or ndjson.")] = Output.TEXT,
+    local: Annotated[
+        bool, typer.Option("--local", help="Start server, planner and runtime for this run only.")
+    ] = False,
+    keep_data: Annotated[
+        str | None,
+        typer.Option("--keep-data", metavar="DIR", help="With --local: keep the server's data there."),
+    ] = None,
+    module: ModuleOption = None,
+    slots: SlotsOption = None,
+    var: VarOption = None,
+    strict: StrictOption = False,
+    timeout: Annotated[
+        str | None,
+        typer.Option("--timeout", metavar="TIME", help="Stop waiting after this long: 90s, 10m, 1h30m."),
+    ] = None,
+    nats: NatsOption = None,
+) -> int:
+    """Run a manifest and show how it goes; the exit status is the session's.
+
+    Status 0: complete, 1: failed or cancelled, 3: invalid manifest, 4: no server, 5: refused, 124: timed out.
+
+    Example: planter run site.planter.yaml --local
+    """
+    _check_usage(local=local, detach=detach, nats=nats, keep_data=keep_data, stack_only=bool(module or slots))
+    from planter.cli.loading import read_manifest, show_problems  # noqa: PLC0415
+
+    read = read_manifest(file, variables(var), strict=strict)
+    show_problems(read)
+    if read.plan is None:
+        return Exit.INVALID
+    from planter.cli.running import Request, detached, dry, followed, order_only, run_local  # noqa: PLC0415
+
+    request = Request(
+        read=read,
+        session=session or _session_name(file),
+        named=session is not None,
+        output=output,
+        timeout=parse_duration(timeout) if timeout else None,
+        nats=nats,
+        local=local,
+        modules=modules(module),
+        slots=slots,
+        keep_data=keep_data,
+    )
+    if dry_run:
+        return order_only(request) if local else run_async(lambda _: dry(request))
+    if detach:
+        return run_async(lambda _: detached(request))
+    if local:
+        return run_async(lambda signals: run_local(request, signals))
+    return run_async(lambda signals: followed(request, signals))
+
+
+def _check_usage(
+    *, local: bool, detach: bool, nats: str | None, keep_data: str | None, stack_only: bool
+) -> None:
+    if local and detach:
+        raise typer.BadParameter("--local ends with its session, so it cannot be used with --detach")
+    if local and nats:
+        raise typer.BadParameter("--local starts its own server, so it cannot be used with --nats")
+    if not local and (keep_data or stack_only):
+        raise typer.BadParameter("--module, --slots and --keep-data are for the runtime that --local starts")
+
+
+def _session_name(file: str) -> str:
+    """A new id that begins with the file's name: ``site.planter.yaml`` becomes ``site-7k3f2qx9``."""
+    from planter_protocol.names import new_session_id  # noqa: PLC0415
+
+    name = file.rpartition("/")[2].partition(".")[0] if file != "-" else "stdin"
+    return new_session_id(name or "s")

@@ -1,0 +1,314 @@
+"""The JSON Schema of a phase manifest in canonical spelling, for editors and other programs.
+
+``python -m planter_schemas.jsonschema`` writes the file that is checked in beside this module; a test fails when
+it is stale. The schema is narrower than what Planter reads: further spellings and forms are left out, so that an
+editor suggests one way to write a thing.
+"""
+
+import json
+from pathlib import Path as FilePath
+from typing import Any
+
+from planter_schemas import limits
+from planter_schemas.extensions import PRIORITY_LIMIT
+from planter_schemas.phases import ACTIONS, INSTANCE_MODES
+from planter_schemas.runs import PYTHON_TARGET
+
+ID = "https://planter.dev/schemas/v1/phase-manifest.schema.json"
+FILE = FilePath(__file__).with_name("phase-manifest.schema.json")
+_VARIABLE = r"\$\{[A-Za-z_][A-Za-z0-9_]*(:[^}]*)?\}"
+
+Schema = dict[str, Any]
+
+
+def json_schema() -> Schema:
+    """A JSON Schema (2020-12): a list of phases, an object with ``phases``, or an object with ``plan``."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": ID,
+        "title": "Phase manifest",
+        "description": "A plan of phases that wait for each other (Phase Manifest Protocol 1.0.0).",
+        "oneOf": [
+            {"$ref": "#/$defs/phases"},
+            {"$ref": "#/$defs/envelope"},
+            {"$ref": "#/$defs/plan"},
+        ],
+        "examples": [[_EXAMPLE_PHASE], {"targetPhase": "build", "phases": [_EXAMPLE_PHASE]}],
+        "$defs": {
+            "phases": {
+                "title": "Phases",
+                "description": "The phases, in any order.",
+                "type": "array",
+                "maxItems": limits.PHASES_MAX,
+                "items": {"$ref": "#/$defs/phase"},
+            },
+            "envelope": _envelope(),
+            "plan": _plan(),
+            "phase": _phase(),
+            "metadata": _metadata(),
+            "spec": _spec(),
+            "waitFor": _wait_for(),
+            "handler": _handler(),
+            "run": _run(),
+            "retryBackoff": _retry_backoff(),
+            **_small_values(),
+        },
+    }
+
+
+_EXAMPLE_PHASE: Schema = {
+    "kind": "Phase",
+    "id": "build",
+    "spec": {
+        "description": "Build the site",
+        "selector": {"matchLabels": {"phase": "build"}},
+        "waitFor": {"phases": ["fetch"], "timeout": "5m"},
+        "retry": {"maxAttempts": 3},
+        "onFailure": {"action": "raise", "spec": {"message": ["The build failed"]}},
+        "x-run": {"shell": "make site"},
+    },
+}
+
+
+def _object(title: str, description: str, properties: Schema, *, required: tuple[str, ...] = ()) -> Schema:
+    result: Schema = {"title": title, "description": description, "type": "object", "properties": properties}
+    if required:
+        result["required"] = list(required)
+    return {**result, "patternProperties": {"^[xX]-": True}, "additionalProperties": False}
+
+
+def _ref(name: str, description: str | None = None, **more: Any) -> Schema:
+    result: Schema = {"$ref": f"#/$defs/{name}"}
+    return result | ({} if description is None else {"description": description}) | more
+
+
+def _text(description: str, **more: Any) -> Schema:
+    return {"type": "string", "description": description, **more}
+
+
+def _around() -> Schema:
+    return {
+        "apiVersion": _text("Version of the format.", examples=["planter/v1"]),
+        "kind": {"const": "PhaseManifest", "description": "May be left out."},
+        "metadata": {"type": "object", "description": "Anything about the manifest; kept as it is."},
+    }
+
+
+def _settings() -> Schema:
+    return {
+        "targetPhase": _text("Run only this phase and what it waits for.", examples=["deploy"]),
+        "defaultInstanceMode": _ref("instanceMode", "For phases that have no `instanceMode`."),
+    }
+
+
+def _envelope() -> Schema:
+    properties = {**_around(), **_settings(), "phases": _ref("phases")}
+    description = "The phases as a list, with settings for all of them."
+    return _object("Manifest with phases", description, properties, required=("phases",))
+
+
+def _plan() -> Schema:
+    plan = {
+        "title": "Plan",
+        "description": "The phases under their ids.",
+        "type": "object",
+        "properties": _settings(),
+        "patternProperties": {"^[xX]-": True},
+        "additionalProperties": _ref("spec"),
+    }
+    description = "The phases by name."
+    return _object("Manifest with a plan", description, {**_around(), "plan": plan}, required=("plan",))
+
+
+def _phase() -> Schema:
+    properties: Schema = {
+        "kind": {"const": "Phase", "description": "Always `Phase`; may be left out."},
+        "id": _ref("phaseId"),
+        "metadata": _ref("metadata"),
+        "spec": _ref("spec"),
+    }
+    phase = _object("Phase", "A unit of work.", properties, required=("spec",))
+    named = {"required": ["metadata"], "properties": {"metadata": {"required": ["name"]}}}
+    return {**phase, "anyOf": [{"required": ["id"]}, named], "examples": [_EXAMPLE_PHASE]}
+
+
+def _metadata() -> Schema:
+    properties = {
+        "name": _ref("phaseId", "The phase's id, when there is no `id`."),
+        "labels": _ref("textMap", "Labels of the phase itself."),
+        "annotations": _ref("textMap", "Notes for people and programs."),
+    }
+    return _object("Metadata", "What is known about the phase beside its work.", properties)
+
+
+def _spec() -> Schema:
+    match_labels = _ref("textMap", "Labels that a runtime must have.", examples=[{"phase": "build"}])
+    attempts = _ref("attempts")
+    properties: Schema = {
+        "description": _text("A summary for people.", examples=["Build the site"]),
+        "selector": _object(
+            "Selector",
+            "Which runtimes may run the phase; without labels, all.",
+            {"matchLabels": match_labels},
+        ),
+        "instanceMode": _ref("instanceMode", default="immediate"),
+        "waitFor": _ref("waitFor"),
+        "retry": _object("Retry", "How often the phase is tried.", {"maxAttempts": attempts}),
+        "onFailure": _ref("handler", "What to do when the last attempt failed."),
+        "onSuccess": _ref("handler", "What to do when the phase is complete."),
+        "x-run": _ref("run"),
+        "x-retry": _ref("retryBackoff"),
+        "x-timeout": _ref("duration", "How long one attempt may take."),
+        "x-priority": {
+            "type": "integer",
+            "minimum": -PRIORITY_LIMIT,
+            "maximum": PRIORITY_LIMIT,
+            "default": 0,
+            "description": "Phases with a larger number are offered first.",
+        },
+        "x-capabilities": {
+            "type": "array",
+            "items": {"type": "string", "minLength": 1},
+            "description": "Only runtimes that have all of these are offered the phase.",
+            "examples": [["docker", "gpu"]],
+        },
+    }
+    return _object("Spec", "What the phase needs, and how it is run.", properties)
+
+
+def _wait_for() -> Schema:
+    properties: Schema = {
+        "phases": {
+            "type": "array",
+            "items": _ref("phaseId"),
+            "description": "Ids of the phases that must be complete first.",
+            "examples": [["fetch", "configure"]],
+        },
+        "timeout": _ref("duration", "How long to wait at most."),
+    }
+    return _object("Wait for", "What must be complete before the phase starts.", properties)
+
+
+def _handler() -> Schema:
+    notify = _object(
+        "Notify",
+        "Whom to tell.",
+        {
+            "email": _text("An address.", examples=["ops@example.com"]),
+            "slack": _text("A channel.", examples=["#ops"]),
+            "webhook": _text("A URL that receives a POST."),
+        },
+    )
+    message: Schema = {
+        "type": ["array", "string"],
+        "items": {"type": "string"},
+        "description": "What to tell.",
+        "examples": [["The build failed"]],
+    }
+    properties: Schema = {
+        "action": {
+            "enum": list(ACTIONS),
+            "description": "raise: the session fails; continue: it goes on; abort: the rest is cancelled; log: tell only.",
+        },
+        "spec": _object(
+            "Handler spec", "The message.", {"message": message, "notify": notify, "labels": _ref("textMap")}
+        ),
+    }
+    return _object("Handler", "What to do with the outcome.", properties)
+
+
+def _run() -> Schema:
+    ways: Schema = {
+        "python": _text(
+            "A function: module:function.", pattern=f"^{PYTHON_TARGET.pattern}$", examples=["site.build:main"]
+        ),
+        "exec": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "string"},
+            "description": "A program and its arguments.",
+            "examples": [["make", "site"]],
+        },
+        "shell": _text("A script for the shell.", minLength=1, examples=["make site"]),
+        "http": {"type": "object", "description": "An HTTP request."},
+        "container": {"type": "object", "description": "A container image and its command."},
+        "noop": {"type": ["object", "null"], "description": "Nothing; the phase is complete at once."},
+    }
+    properties: Schema = {
+        **ways,
+        "with": {"type": "object", "description": "Arguments for what runs."},
+        "env": _ref("textMap", "Environment variables.", examples=[{"LANG": "C.UTF-8"}]),
+        "timeout": _ref("duration", "How long one attempt may take."),
+        "cwd": _text("The folder to run in.", minLength=1),
+    }
+    run = _object("Run", "What the phase runs: exactly one way, and its settings.", properties)
+    return {**run, "oneOf": [{"required": [way]} for way in ways]}
+
+
+def _retry_backoff() -> Schema:
+    properties: Schema = {
+        "initial": _ref("duration", "The wait before the second attempt.", default="1s"),
+        "factor": {
+            "type": "number",
+            "minimum": 1,
+            "maximum": 100,
+            "default": 2,
+            "description": "What each further wait is multiplied with.",
+        },
+        "max": _ref("duration", "The longest wait.", default="100s"),
+        "jitter": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+            "default": 0.1,
+            "description": "The share of each wait that is drawn at random.",
+        },
+        "maxAttempts": _ref("attempts", "Instead of `retry.maxAttempts`."),
+    }
+    return _object("Retry backoff", "The waits between attempts.", properties)
+
+
+def _small_values() -> Schema:
+    return {
+        "phaseId": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": limits.PHASE_ID_LENGTH_MAX,
+            "description": "Unique within the manifest; printable characters.",
+            "examples": ["build"],
+        },
+        "instanceMode": {
+            "enum": list(INSTANCE_MODES),
+            "description": "immediate: as soon as possible; onUse: on first use.",
+        },
+        "attempts": {
+            "description": "All attempts, the first included.",
+            "default": 1,
+            "examples": [3],
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": limits.ATTEMPTS_MAX},
+                {"type": "string", "pattern": f"^([0-9]+|{_VARIABLE})$"},
+            ],
+        },
+        "duration": {
+            "description": "A whole number with ms, s, m or h; a number alone is seconds.",
+            "examples": ["300ms", "5m"],
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {"type": "string", "pattern": f"^([0-9]+(ms|s|m|h)?|{_VARIABLE})$"},
+            ],
+        },
+        "textMap": {
+            "type": "object",
+            "additionalProperties": {"type": ["string", "number", "boolean"]},
+        },
+    }
+
+
+def text() -> str:
+    """The schema as it stands in the file."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(text(), encoding="utf-8")

@@ -1,0 +1,253 @@
+"""The typed manifest: what a checked document means, in frozen data."""
+
+import hashlib
+import json
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from planter_schemas.durations import format_duration
+from planter_schemas.variables import escape
+
+Action: TypeAlias = Literal["raise", "continue", "abort", "log"]
+InstanceMode: TypeAlias = Literal["immediate", "onUse"]
+RunKind: TypeAlias = Literal["python", "exec", "shell", "http", "container", "noop"]
+RUN_KINDS: tuple[RunKind, ...] = ("python", "exec", "shell", "http", "container", "noop")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Handler(_Frozen):
+    """What to do, and whom to tell, when a phase failed or succeeded (protocol, `onFailure` and `onSuccess`)."""
+
+    action: Action | None = None
+    """``raise`` fails the session, ``continue`` goes on, ``abort`` cancels the rest, ``log`` only tells."""
+    message: tuple[str, ...] = ()
+    labels: dict[str, str] = Field(default_factory=dict)
+    notify: dict[str, str] = Field(default_factory=dict)
+    """Addressee by channel: ``email``, ``slack``, ``webhook``, or a channel that starts with ``x-``."""
+    extensions: dict[str, Any] = Field(default_factory=dict)
+    """``x-`` keys of the handler and of its ``spec``."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The canonical spelling; ``spec`` is always there, because an empty object would mean no handler."""
+        spec: dict[str, Any] = {}
+        if self.message:
+            spec["message"] = list(self.message)
+        if self.notify:
+            spec["notify"] = dict(self.notify)
+        if self.labels:
+            spec["labels"] = _escaped(self.labels)
+        result: dict[str, Any] = {} if self.action is None else {"action": self.action}
+        return {**result, "spec": spec, **self.extensions}
+
+
+class Backoff(_Frozen):
+    """The wait before another attempt: ``initial * factor ** (attempt - 1)``, at most ``max``, plus or minus jitter.
+
+    Attributes:
+        initial_ms: milliseconds before the second attempt.
+        factor: what the wait is multiplied with after each attempt; 1 or more.
+        max_ms: milliseconds that no wait exceeds.
+        jitter: the share of a wait, 0 to 1, that is drawn at random.
+    """
+
+    initial_ms: int = 1_000
+    factor: float = 2.0
+    max_ms: int = 100_000
+    jitter: float = 0.1
+
+
+class Run(_Frozen):
+    """What a phase runs, from ``x-run``: exactly one of the first six is set.
+
+    Attributes:
+        python: ``module:function``.
+        exec: program and arguments, at least the program.
+        shell: a script for the system's shell.
+        http: the request, as the runtime's executor understands it.
+        container: image and command, likewise.
+        noop: nothing runs; an empty object, or one that names a result.
+        with_: arguments for what runs (``with``).
+        env: environment variables, all strings.
+        timeout_ms: milliseconds that one attempt may take.
+        cwd: the folder to run in.
+        extensions: ``x-`` keys inside of ``x-run``.
+    """
+
+    python: str | None = None
+    exec: tuple[str, ...] | None = None
+    shell: str | None = None
+    http: dict[str, Any] | None = None
+    container: dict[str, Any] | None = None
+    noop: dict[str, Any] | None = None
+    with_: dict[str, Any] = Field(default_factory=dict)
+    env: dict[str, str] = Field(default_factory=dict)
+    timeout_ms: int | None = None
+    cwd: str | None = None
+    extensions: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def kind(self) -> RunKind:
+        """Which of the six ways this is."""
+        return next(kind for kind in RUN_KINDS if getattr(self, kind) is not None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The canonical ``x-run`` object."""
+        value = getattr(self, self.kind)
+        result: dict[str, Any] = {self.kind: list(value) if isinstance(value, tuple) else value}
+        if self.with_:
+            result["with"] = self.with_
+        if self.env:
+            result["env"] = dict(self.env)
+        if self.timeout_ms is not None:
+            result["timeout"] = format_duration(self.timeout_ms)
+        if self.cwd is not None:
+            result["cwd"] = self.cwd
+        return {**result, **self.extensions}
+
+
+class Phase(_Frozen):
+    """A unit of work (protocol, 'Phase Specification Schema').
+
+    Attributes:
+        id: unique in its manifest; 1 to 128 printable characters.
+        description: for people; empty when there is none.
+        match_labels: labels that a runtime must have; empty matches every runtime.
+        instance_mode: ``immediate``, or ``onUse`` for a phase that waits for its first use.
+        wait_for: ids to wait for, in the order and number they are written in.
+        external: those of ``wait_for`` that no phase of the manifest has.
+        wait_timeout_ms: milliseconds to wait at most (``waitFor.timeout``).
+        max_attempts: all attempts, the first included; 1 to 1000.
+        retry_backoff: the waits between attempts (``x-retry``).
+        timeout_ms: milliseconds from start to end of one attempt (``x-timeout`` or ``x-run.timeout``).
+        priority: phases with a larger one are offered first (``x-priority``).
+        required_capabilities: what a runtime must be able to do (``x-capabilities``).
+        labels: from ``metadata``.
+        annotations: from ``metadata``.
+        extensions: every ``x-`` key of the phase and its spec; those that Planter understands in canonical form,
+            all others as they stand.
+        part_extensions: ``x-`` keys inside of ``selector``, ``waitFor``, ``retry`` and ``metadata``, by that name.
+    """
+
+    id: str
+    description: str = ""
+    match_labels: dict[str, str] = Field(default_factory=dict)
+    instance_mode: InstanceMode = "immediate"
+    wait_for: tuple[str, ...] = ()
+    external: tuple[str, ...] = ()
+    wait_timeout_ms: int | None = None
+    max_attempts: int = 1
+    on_failure: Handler | None = None
+    on_success: Handler | None = None
+    run: Run | None = None
+    retry_backoff: Backoff = Backoff()
+    timeout_ms: int | None = None
+    priority: int = 0
+    required_capabilities: tuple[str, ...] = ()
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    extensions: dict[str, Any] = Field(default_factory=dict)
+    part_extensions: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The canonical phase object: ``kind``, ``id``, ``metadata`` when there is any, ``spec``.
+
+        Description and selector are always written: other programs of the protocol require them.
+        """
+        result: dict[str, Any] = {"kind": "Phase", "id": self.id}
+        metadata = dict(self.part_extensions.get("metadata", {}))
+        if self.labels:
+            metadata["labels"] = _escaped(self.labels)
+        if self.annotations:
+            metadata["annotations"] = dict(self.annotations)
+        if metadata:
+            result["metadata"] = metadata
+        result["spec"] = self._spec()
+        return result
+
+    def _spec(self) -> dict[str, Any]:
+        parts = self.part_extensions
+        spec: dict[str, Any] = {
+            "description": self.description,
+            "selector": {"matchLabels": _escaped(self.match_labels), **parts.get("selector", {})},
+        }
+        if self.instance_mode != "immediate":
+            spec["instanceMode"] = self.instance_mode
+        wait: dict[str, Any] = {"phases": list(self.wait_for)} if self.wait_for else {}
+        if self.wait_timeout_ms is not None:
+            wait["timeout"] = format_duration(self.wait_timeout_ms)
+        wait.update(parts.get("waitFor", {}))
+        if wait:
+            spec["waitFor"] = wait
+        retry: dict[str, Any] = {"maxAttempts": self.max_attempts} if self.max_attempts != 1 else {}
+        retry.update(parts.get("retry", {}))
+        if retry:
+            spec["retry"] = retry
+        if self.on_failure is not None:
+            spec["onFailure"] = self.on_failure.to_json()
+        if self.on_success is not None:
+            spec["onSuccess"] = self.on_success.to_json()
+        return {**spec, **self.extensions}
+
+
+class Manifest(_Frozen):
+    """A checked manifest.
+
+    Attributes:
+        phases: in the order of the document.
+        target_phase: restricts the plan to this phase and what it waits for.
+        envelope: ``apiVersion``, ``kind``, ``metadata`` and ``x-`` keys of the object around the phases.
+    """
+
+    phases: tuple[Phase, ...] = ()
+    target_phase: str | None = None
+    envelope: dict[str, Any] = Field(default_factory=dict)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """All phases in canonical spelling: the body of ``POST /plan`` and of ``plan.session.<id>.start``.
+
+        Target phase and envelope have no place in the protocol's array; ``to_document`` keeps them.
+        """
+        return [phase.to_json() for phase in self.phases]
+
+    def to_document(self) -> list[dict[str, Any]] | dict[str, Any]:
+        """The whole manifest in canonical spelling; loading it gives an equal manifest.
+
+        A plain list when there is neither target phase nor envelope.
+        """
+        if self.target_phase is None and not self.envelope:
+            return self.to_json()
+        document: dict[str, Any] = dict(self.envelope)
+        if self.target_phase is not None:
+            document["targetPhase"] = self.target_phase
+        document["phases"] = self.to_json()
+        return document
+
+    def digest(self) -> str:
+        """``sha256:`` and 64 hex digits, over ``to_document()`` as UTF-8 JSON with sorted keys and no blanks.
+
+        It does not depend on spelling, form, order of keys or comments of the text.
+        """
+        text = json.dumps(self.to_document(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+    def selected(self) -> tuple[Phase, ...]:
+        """The phases to run: all, or the target phase and everything it waits for, in the manifest's order."""
+        if self.target_phase is None:
+            return self.phases
+        by_id = {phase.id: phase for phase in self.phases}
+        wanted: set[str] = set()
+        open_ids = [self.target_phase]
+        while open_ids:
+            phase_id = open_ids.pop()
+            if phase_id not in wanted and phase_id in by_id:
+                wanted.add(phase_id)
+                open_ids.extend(by_id[phase_id].wait_for)
+        return tuple(phase for phase in self.phases if phase.id in wanted)
+
+
+def _escaped(labels: dict[str, str]) -> dict[str, str]:
+    return {key: escape(value) for key, value in labels.items()}

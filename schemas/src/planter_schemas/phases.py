@@ -1,0 +1,349 @@
+"""Reading one phase: an object with ``id`` or ``metadata.name`` and a ``spec``, or a named spec."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from planter_schemas import limits
+from planter_schemas.extensions import KNOWN, gather, read_extensions
+from planter_schemas.findings import Finding
+from planter_schemas.manifest import Handler, InstanceMode
+from planter_schemas.problems import Path, shown
+from planter_schemas.spelling import Fields, KeyTable, closest, read_fields
+from planter_schemas.values import (
+    Context,
+    attempts,
+    choice,
+    duration_ms,
+    free_value,
+    object_of,
+    string,
+    string_list,
+    string_map,
+)
+
+SPEC_KEYS = ["description", "selector", "instanceMode", "waitFor", "retry", "onFailure", "onSuccess"]
+PHASE_KEYS = ["kind", "id", "metadata", "spec"]
+SPEC = KeyTable(
+    "a spec",
+    SPEC_KEYS,
+    elsewhere={
+        **dict.fromkeys(PHASE_KEYS, "this key belongs to the phase, beside `spec`"),
+        "spec": "under `plan:`, a phase's name is followed by the spec's own keys, without `spec:`",
+        "dependsOn": "write `waitFor: {phases: [...]}`",
+        "matchLabels": "this key belongs inside of `selector`",
+        "maxAttempts": "this key belongs inside of `retry`",
+        "timeout": "write `x-timeout` for an attempt, `waitFor.timeout` for waiting",
+        "run": "write `x-run`",
+        "priority": "write `x-priority`",
+    },
+)
+PHASE = KeyTable(
+    "a phase",
+    PHASE_KEYS,
+    elsewhere={
+        **dict.fromkeys(SPEC_KEYS, "this key belongs inside of `spec`"),
+        "name": "write `id`, or put it inside of `metadata`",
+    },
+)
+METADATA = KeyTable("metadata", ["name", "labels", "annotations"])
+SELECTOR = KeyTable("a selector", ["matchLabels"])
+WAIT = KeyTable("waitFor", ["phases", "timeout"], aliases={"dependsOn": "phases"})
+RETRY = KeyTable("retry", ["maxAttempts"])
+_IN_HANDLER_SPEC = dict.fromkeys(
+    ["message", "notify", "labels"], "this key belongs inside of the handler's `spec`"
+)
+HANDLER = KeyTable("a handler", ["action", "spec"], elsewhere=_IN_HANDLER_SPEC)
+HANDLER_SPEC = KeyTable("a handler's spec", ["message", "notify", "labels"])
+NOTIFY = KeyTable("notify", ["email", "slack", "webhook"], is_exact=True)
+ACTIONS = ("raise", "continue", "abort", "log")
+INSTANCE_MODES = ("immediate", "onUse")
+MEANING_IMMEDIATE = ("parallel", "sequential")
+
+
+@dataclass(slots=True)
+class Draft:
+    """A phase that was read, until its references are checked.
+
+    Attributes:
+        id: None when it has none that can be used.
+        place: what names the phase in the document.
+        wait_place: the list of waits, or the one string of it; None when it waits for nothing.
+        is_wait_list: whether ``wait_place`` is a list.
+        fields: the arguments of ``Phase`` that differ from their defaults.
+    """
+
+    id: str | None
+    place: Path
+    wait_place: Path | None = None
+    is_wait_list: bool = True
+    fields: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def path_of_wait(self, index: int) -> Path:
+        """The path of one entry of the list of waits."""
+        if self.wait_place is None:
+            return self.place
+        return (*self.wait_place, index) if self.is_wait_list else self.wait_place
+
+
+def read_phase(context: Context, value: object, path: Path, default_mode: InstanceMode) -> Draft | None:
+    """Read a phase object; None when it is no phase at all."""
+    source = object_of(context, value, path, "a phase")
+    if source is None:
+        return None
+    kind_key = next((key for key in ("kind", "Kind") if key in source), None)
+    if kind_key is not None and source[kind_key] not in ("Phase", None):
+        _wrong_kind(context, source[kind_key], (*path, kind_key))
+        return None  # a document of another kind: its keys would all be unknown
+    fields = read_fields(context.findings, source, path, PHASE)
+    metadata = _part(context, fields, "metadata", METADATA)
+    draft = Draft(None, path)
+    _read_id(context, fields, metadata, draft)
+    if metadata is not None:
+        _read_metadata(context, metadata, draft)
+    if "spec" not in fields:
+        what = shown(draft.id) if draft.id else "a phase"
+        finding = Finding(draft.place, "PLT-1105", f"{what} has no `spec`", hint="an empty one is `spec: {}`")
+        context.findings.add(finding)
+        _read_spec(context, {}, path, draft, fields)
+        return draft
+    spec = object_of(context, fields.get("spec"), fields.path_of("spec"), "`spec`")
+    if spec is not None:
+        _read_spec(context, spec, fields.path_of("spec"), draft, fields, default_mode=default_mode)
+    return draft
+
+
+def read_named_phase(
+    context: Context, name: str, value: object, path: Path, default_mode: InstanceMode
+) -> Draft | None:
+    """Read a spec that stands under the phase's name (``plan:`` form)."""
+    draft = Draft(_checked_id(context, name, path, at_key=True), path)
+    spec = object_of(context, value, path, f"the spec of {shown(name)}")
+    if spec is not None:
+        _read_spec(context, spec, path, draft, None, default_mode=default_mode)
+    return draft
+
+
+def _wrong_kind(context: Context, value: object, path: Path) -> None:
+    text = string(context, value, path, "`kind`")
+    if text is not None:
+        message = f"kind {shown(text)} is not `Phase`"
+        hint = "a phase manifest holds phases only"
+        if closest(text, ("Phase",)):
+            hint = "did you mean `Phase`?"
+        context.findings.add(Finding(path, "PLT-1106", message, label="not a phase", hint=hint))
+
+
+def _read_id(context: Context, fields: Fields, metadata: Fields | None, draft: Draft) -> None:
+    id_, name = fields.get("id"), metadata.get("name") if metadata is not None else None
+    if id_ is not None:
+        draft.place = fields.path_of("id")
+        draft.id = _checked_id(context, id_, draft.place)
+        if metadata is not None and name is not None and name != id_:
+            message = "`id` and `metadata.name` differ"
+            hint = "both name the phase: keep one of them"
+            finding = Finding(
+                metadata.path_of("name"), "PLT-1114", message, label="differs from `id`", hint=hint
+            )
+            context.findings.add(finding)
+    elif metadata is not None and name is not None:
+        draft.place = metadata.path_of("name")
+        draft.id = _checked_id(context, name, draft.place)
+    else:
+        message = "a phase has no id"
+        hint = "give it an `id`, or a `name` inside of `metadata`"
+        context.findings.add(Finding(fields.path, "PLT-1105", message, label="no `id`", hint=hint))
+
+
+def _checked_id(context: Context, value: object, path: Path, *, at_key: bool = False) -> str | None:
+    text = string(context, value, path, "a phase id")
+    if text is None:
+        return None
+    if 0 < len(text) <= limits.PHASE_ID_LENGTH_MAX and text.isprintable() and text.strip() == text:
+        return text
+    if not text:
+        reason = "is empty"
+    elif len(text) > limits.PHASE_ID_LENGTH_MAX:
+        reason = f"has {len(text)} characters; {limits.PHASE_ID_LENGTH_MAX} are allowed"
+    elif not text.isprintable():
+        reason = "holds characters that cannot be printed"
+    else:
+        reason = "has a blank at its start or end"
+    message = f"phase id {shown(text)} {reason}"
+    context.findings.add(Finding(path, "PLT-1110", message, label="not allowed", at_key=at_key))
+    return None
+
+
+def _read_metadata(context: Context, metadata: Fields, draft: Draft) -> None:
+    for name in ("labels", "annotations"):
+        if name in metadata:
+            draft.fields[name] = string_map(
+                context, metadata.get(name), metadata.path_of(name), name, substituted=name == "labels"
+            )
+    _keep_part(context, draft, "metadata", metadata)
+
+
+def _read_spec(  # noqa: PLR0913 - the phase's own fields and the default are needed to the end
+    context: Context,
+    value: Mapping[str, object],
+    path: Path,
+    draft: Draft,
+    phase: Fields | None,
+    *,
+    default_mode: InstanceMode = "immediate",
+) -> None:
+    spec = read_fields(context.findings, value, path, SPEC)
+    if "description" in spec:
+        text = string(context, spec.get("description"), spec.path_of("description"), "`description`")
+        draft.fields["description"] = text
+    selector = _part(context, spec, "selector", SELECTOR)
+    if selector is not None:
+        if "matchLabels" in selector:
+            draft.fields["match_labels"] = string_map(
+                context,
+                selector.get("matchLabels"),
+                selector.path_of("matchLabels"),
+                "matchLabels",
+                substituted=True,
+            )
+        _keep_part(context, draft, "selector", selector)
+    draft.fields["instance_mode"] = read_instance_mode(context, spec, "instanceMode") or default_mode
+    if "waitFor" in spec:
+        _read_wait(context, spec.get("waitFor"), spec.path_of("waitFor"), draft)
+    for key, name in (("onFailure", "on_failure"), ("onSuccess", "on_success")):
+        if key in spec:
+            draft.fields[name] = _handler(context, spec.get(key), spec.path_of(key), f"`{key}`")
+    retry = _part(context, spec, "retry", RETRY)
+    if retry is not None:
+        if "maxAttempts" in retry:
+            place = retry.path_of("maxAttempts")
+            draft.fields["max_attempts"] = attempts(context, retry.get("maxAttempts"), place)
+        _keep_part(context, draft, "retry", retry)
+    if spec.extensions or (phase is not None and phase.extensions):
+        _read_extensions(context, spec, phase, draft, retry)
+
+
+def read_instance_mode(context: Context, fields: Fields, name: str) -> InstanceMode | None:
+    """The instance mode under this key; old words are warned of and mean ``immediate``."""
+    if name not in fields:
+        return None
+    value, path = fields.get(name), fields.path_of(name)
+    if value in MEANING_IMMEDIATE:
+        message = f"{name} {shown(str(value))} is read as `immediate`"
+        hint = "what a phase waits for decides when it runs: see `waitFor`"
+        finding = Finding(path, "PLT-1113", message, label="immediate", hint=hint, severity="warning")
+        context.findings.add(finding)
+        return "immediate"
+    return cast("InstanceMode | None", choice(context, value, path, name, INSTANCE_MODES))
+
+
+def _read_wait(context: Context, value: object, path: Path, draft: Draft) -> None:
+    """`waitFor` as an object, a list or one string (protocol, `waitFor`)."""
+    names, place = value, path
+    if isinstance(value, dict):
+        fields = read_fields(context.findings, cast("dict[str, object]", value), path, WAIT)
+        names, place = fields.get("phases"), fields.path_of("phases")
+        if "timeout" in fields:
+            draft.fields["wait_timeout_ms"] = duration_ms(
+                context, fields.get("timeout"), fields.path_of("timeout"), "`waitFor.timeout`"
+            )
+        _keep_part(context, draft, "waitFor", fields)
+    if names is not None:
+        draft.fields["wait_for"] = string_list(context, names, place, "`waitFor.phases`")
+        draft.wait_place, draft.is_wait_list = place, isinstance(names, list)
+
+
+def _handler(context: Context, value: object, path: Path, what: str) -> Handler | None:
+    source = object_of(context, value, path, what)
+    if not source:
+        return None  # an empty object means that there is no handler
+    fields = read_fields(context.findings, source, path, HANDLER)
+    found: dict[str, Any] = {}
+    places: dict[str, Path] = {}
+    gather(context, places, fields.extensions, path)
+    extensions = dict(fields.extensions)
+    if "action" in fields:
+        found["action"] = choice(
+            context, fields.get("action"), fields.path_of("action"), f"the action of {what}", ACTIONS
+        )
+    spec = _part(context, fields, "spec", HANDLER_SPEC)
+    if spec is not None:
+        gather(context, places, spec.extensions, spec.path)
+        extensions.update(spec.extensions)
+        if "message" in spec:
+            message = string_list(context, spec.get("message"), spec.path_of("message"), "`message`")
+            found["message"] = message or ()
+        if "labels" in spec:
+            labels = string_map(
+                context, spec.get("labels"), spec.path_of("labels"), "labels", substituted=True
+            )
+            found["labels"] = labels or {}
+        if "notify" in spec:
+            found["notify"] = _notify(context, spec)
+    kept = {key: free_value(context, item, places[_known(key)]) for key, item in extensions.items()}
+    return Handler(**found, extensions=kept)
+
+
+def _notify(context: Context, spec: Fields) -> dict[str, str]:
+    path = spec.path_of("notify")
+    source = object_of(context, spec.get("notify"), path, "`notify`")
+    if source is None:
+        return {}
+    fields = read_fields(context.findings, source, path, NOTIFY)
+    given = {key: item for key, item in {**fields.values, **fields.extensions}.items() if item is not None}
+    return string_map(context, given, path, "notify") or {}
+
+
+def _read_extensions(
+    context: Context, spec: Fields, phase: Fields | None, draft: Draft, retry: Fields | None
+) -> None:
+    places: dict[str, Path] = {}
+    gather(context, places, spec.extensions, spec.path)
+    values = {_known(key): item for key, item in spec.extensions.items()}
+    if phase is not None:
+        gather(context, places, phase.extensions, phase.path)
+        values = {_known(key): item for key, item in phase.extensions.items()} | values
+    found = read_extensions(context, values, places)
+    draft.fields.update(
+        extensions=found.kept,
+        run=found.run,
+        timeout_ms=found.timeout_ms,
+        priority=found.priority,
+        required_capabilities=found.capabilities,
+    )
+    if found.backoff is not None:
+        draft.fields["retry_backoff"] = found.backoff
+    if found.max_attempts is None:
+        return
+    if retry is not None and "maxAttempts" in retry:
+        context.findings.add(
+            Finding(
+                found.paths["x-retry.maxAttempts"],
+                "PLT-1308",
+                "`maxAttempts` is given in `retry` and in `x-retry`",
+                label="given again",
+                hint="keep the one in `retry`",
+                related=retry.path_of("maxAttempts"),
+                related_text="first given at",
+            )
+        )
+    draft.fields["max_attempts"] = found.max_attempts
+
+
+def _known(key: str) -> str:
+    return key.lower() if key.lower() in KNOWN else key
+
+
+def _part(context: Context, fields: Fields, name: str, table: KeyTable) -> Fields | None:
+    """The fields of an object inside of an object; None when it is absent or no object."""
+    if name not in fields:
+        return None
+    path = fields.path_of(name)
+    source = object_of(context, fields.get(name), path, f"`{name}`")
+    return None if source is None else read_fields(context.findings, source, path, table)
+
+
+def _keep_part(context: Context, draft: Draft, name: str, part: Fields) -> None:
+    if part.extensions:
+        kept = {key: free_value(context, item, (*part.path, key)) for key, item in part.extensions.items()}
+        draft.fields.setdefault("part_extensions", {})[name] = kept

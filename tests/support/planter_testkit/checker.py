@@ -1,0 +1,155 @@
+"""A judge that reads a session's journal and nothing else.
+
+It shares no code with the planner: it folds the records by rules of its own and raises ``Violation`` with the
+number of the invariant (reliability design, I1 to I8) and the commit that breaks it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from planter_protocol.messages import Commit
+
+
+class Violation(AssertionError):
+    """The journal breaks an invariant."""
+
+
+class Verdict(msgspec.Struct):
+    """What the judge has seen of a session."""
+
+    commits: int = 0
+    phases: int = 0
+    completed: int = 0
+    attempts: int = 0
+    status: str | None = None
+    #: Ids in the order of their completion.
+    order: list[str] = []
+
+
+class _Phase(msgspec.Struct):
+    needs: tuple[str, ...]
+    external: tuple[str, ...] = ()
+    on_failure: str = "raise"
+    status: str = "waiting"
+    attempt: int = 0
+    satisfied: bool = False
+
+
+def judge(session: str, commits: Sequence[tuple[int, Commit]], plans: Mapping[str, Any]) -> Verdict:
+    """Check one session's records.
+
+    Args:
+        session: its id, for messages.
+        commits: journal sequence and record, as stored.
+        plans: plans that the journal names by reference, as plain objects, by that reference.
+    """
+    verdict = Verdict()
+    phases: dict[str, _Phase] = {}
+    fences: dict[str, int] = {}
+    known: set[str] = set()
+    inputs: set[int] = set()
+    last_sequence = 0
+    for expected, (sequence, commit) in enumerate(commits, start=1):
+        where = f"session {session}, commit {commit.n} (sequence {sequence})"
+        _must(commit.n == expected, "I1 chain", where, f"expected commit {expected}")
+        _must(sequence > last_sequence, "I1 chain", where, "sequences do not grow")
+        last_sequence = sequence
+        _must(
+            not inputs & set(commit.inputs), "I3 input once", where, f"{sorted(inputs & set(commit.inputs))}"
+        )
+        inputs.update(commit.inputs)
+        for event in commit.events:
+            if event["type"] == "PlanApplied":
+                plan = event.get("plan") or plans[event["planRef"]]
+                phases = _new_plan(plan, phases, known)
+                verdict.status = "running"
+                verdict.phases = len(phases)
+            elif event["type"] == "SessionEnded":
+                left = [name for name, phase in phases.items() if not _is_terminal(phase.status)]
+                _must(not left, "I8 termination", where, f"ended with {left[:5]} open")
+                verdict.status = event["status"]
+            elif event["type"] == "SessionReopened":
+                verdict.status = "running"
+            elif event["type"] == "PhasesReset":
+                for name in event["phaseIds"]:
+                    phases[name].status, phases[name].satisfied = "waiting", False
+            elif event["type"] == "ExternalCompleted":
+                known.add(event["phaseId"])
+            elif "phaseId" in event:
+                _phase_event(event, phases, known, fences, verdict, sequence, where)
+    verdict.commits = len(commits)
+    return verdict
+
+
+def _new_plan(plan: Any, before: Mapping[str, _Phase], known: set[str]) -> dict[str, _Phase]:
+    """Phases of a new revision: whatever was done may be kept, and need not be done again."""
+    known.update(name for name, phase in before.items() if phase.satisfied)
+    found: dict[str, _Phase] = {}
+    for spec in plan["phases"]:
+        old = before.get(spec["id"])
+        found[spec["id"]] = _Phase(
+            needs=tuple(spec.get("needs", ())),
+            external=tuple(spec.get("external", ())),
+            on_failure=spec.get("onFailure", "raise"),
+            status=old.status if old else "waiting",
+            attempt=old.attempt if old else 0,
+            satisfied=old.satisfied if old else False,
+        )
+    return found
+
+
+def _phase_event(
+    event: Mapping[str, Any],
+    phases: dict[str, _Phase],
+    known: set[str],
+    fences: dict[str, int],
+    verdict: Verdict,
+    sequence: int,
+    where: str,
+) -> None:
+    name, kind = event["phaseId"], event["type"]
+    phase = phases[name]
+    if kind == "PhaseTargeted":
+        _must(verdict.status == "running", "I8 termination", where, f"{name} targeted in an ended session")
+        unmet = [need for need in phase.needs if not phases[need].satisfied]
+        unmet += [need for need in phase.external if need not in known]
+        _must(not unmet, "I5 dispatch", where, f"{name} targeted before {unmet[:3]}")
+        _must(phase.status != "open", "I5 dispatch", where, f"{name} targeted while an attempt is out")
+        _must(
+            event["attempt"] > phase.attempt,
+            "I5 dispatch",
+            where,
+            f"attempt {event['attempt']} of {name} again",
+        )
+        _must(sequence > fences.get(name, 0), "I7 effect", where, f"fence of {name} does not grow")
+        fences[name] = sequence
+        phase.status, phase.attempt = "open", event["attempt"]
+        verdict.attempts += 1
+    elif kind == "PhaseWithdrawn":
+        phase.status, phase.attempt = "waiting", phase.attempt - 1
+    elif kind == "PhaseCompleted":
+        _must(phase.status == "open", "I6 result", where, f"{name} completed while {phase.status}")
+        _must(event["attempt"] == phase.attempt, "I6 result", where, f"{name} completed by a stale attempt")
+        phase.status, phase.satisfied = "complete", True
+        verdict.completed += 1
+        verdict.order.append(name)
+    elif kind in ("AttemptFailed", "AttemptLost"):
+        _must(phase.status == "open", "I6 result", where, f"an attempt of {name} ended while {phase.status}")
+        phase.status = "waiting"
+    elif kind == "PhaseFailed":
+        phase.status, phase.satisfied = "failed", phase.on_failure in ("continue", "log")
+    elif kind == "PhaseSkipped":
+        phase.status, phase.satisfied = "skipped", event.get("satisfies", False)
+    elif kind == "PhaseCancelled":
+        phase.status = "cancelled"
+
+
+def _is_terminal(status: str) -> bool:
+    return status in ("complete", "failed", "skipped", "cancelled")
+
+
+def _must(holds: bool, invariant: str, where: str, detail: str) -> None:
+    if not holds:
+        raise Violation(f"{invariant}: {where}: {detail}")

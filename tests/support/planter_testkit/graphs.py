@@ -1,0 +1,44 @@
+"""Workflow graphs of our own making, shaped like the real ones."""
+
+import random
+from typing import Any
+
+Tasks = list[dict[str, Any]]
+
+
+def montage_like(width: int, seed: int = 1) -> Tasks:
+    """The shape of the Montage mosaic workflow: project, difference of neighbours, fit, correct, add, shrink.
+
+    About ``4 * width + 6`` tasks in eight levels, with joins over everything in the middle.
+    """
+    draw = random.Random(seed)
+    tasks: Tasks = [{"id": f"project-{n}", "deps": []} for n in range(width)]
+    pairs = [(n, (n + draw.randint(1, 5)) % width) for n in range(2 * width)]
+    tasks += [
+        {"id": f"diff-{n}", "deps": sorted({f"project-{a}", f"project-{b}"})}
+        for n, (a, b) in enumerate(pairs)
+    ]
+    tasks.append({"id": "concat-fit", "deps": [f"diff-{n}" for n in range(2 * width)]})
+    tasks.append({"id": "background-model", "deps": ["concat-fit"]})
+    tasks += [{"id": f"background-{n}", "deps": [f"project-{n}", "background-model"]} for n in range(width)]
+    tasks.append({"id": "image-table", "deps": [f"background-{n}" for n in range(width)]})
+    tasks.append({"id": "add", "deps": ["image-table", *(f"background-{n}" for n in range(width))]})
+    tasks.append({"id": "shrink", "deps": ["add"]})
+    tasks.append({"id": "jpeg", "deps": ["shrink"]})
+    return tasks
+
+
+def as_manifest(tasks: Tasks) -> list[dict[str, Any]]:
+    """A phase manifest of no-op phases."""
+    return [
+        {
+            "kind": "Phase",
+            "id": task["id"],
+            "spec": {
+                "description": task.get("type", "no-op"),
+                "waitFor": {"phases": task["deps"]} if task["deps"] else {},
+                "x-run": {"noop": {}},
+            },
+        }
+        for task in tasks
+    ]

@@ -1,0 +1,69 @@
+"""Planner processes, and the judge's way to their journal."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from planter_protocol import PlanClient, PlannerUnavailable
+from planter_protocol.client import load_object
+from planter_testkit.checker import Verdict, judge
+from planter_testkit.nats import READY_SECONDS, end
+
+
+class Planner:
+    """One planner process."""
+
+    def __init__(self, url: str, folder: Path, name: str) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "planter", "serve", "--nats", url, "--id", name]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        """kill -9."""
+        end(self.process, signal.SIGKILL)
+
+    def stop(self) -> int | None:
+        """SIGTERM; returns the exit status."""
+        return end(self.process)
+
+
+@asynccontextmanager
+async def running_planner(url: str, folder: Path, name: str = "planner-1") -> AsyncGenerator[Planner]:
+    """A planner that answers requests."""
+    planner = Planner(url, folder, name)
+    try:
+        async with PlanClient.connected(url) as client:
+            await answering(client, planner)
+        yield planner
+    finally:
+        planner.stop()
+
+
+async def answering(client: PlanClient, planner: Planner) -> None:
+    """Wait until this planner answers."""
+    async with asyncio.timeout(READY_SECONDS):
+        while True:
+            assert planner.process.poll() is None, planner.log.read_text()
+            try:
+                if (await client.planner_info(timeout=0.2)).planner_id == planner.name:
+                    return
+            except PlannerUnavailable:
+                await asyncio.sleep(0.01)
+
+
+async def judged(client: PlanClient, session: str) -> Verdict:
+    """The judge's verdict on a session, from its journal alone."""
+    commits = [pair async for pair in client.watch_numbered(session)]
+    references = {
+        event["planRef"] for _, commit in commits for event in commit.events if event.get("planRef")
+    }
+    plans = {name: msgspec.json.decode(await load_object(client.js, name)) for name in references}
+    return judge(session, commits, plans)

@@ -1,0 +1,37 @@
+"""Stored records stay readable: the journal's JSON, byte by byte."""
+
+import msgspec
+import pytest
+
+from planter.core import events as e
+from planter.core.status import SessionStatus
+from planter_testkit.builders import phase, plan
+
+STORED = [
+    (e.PhaseTargeted(phase_id="a", attempt=1, runtime_id="r", instance="i"),
+     b'{"type":"PhaseTargeted","phaseId":"a","attempt":1,"runtimeId":"r","instance":"i"}'),
+    (e.PhaseCompleted(phase_id="a", attempt=1, started=1, finished=2),
+     b'{"type":"PhaseCompleted","phaseId":"a","attempt":1,"started":1,"finished":2}'),
+    (e.AttemptFailed(phase_id="a", attempt=1, message="m", kind="exit", retry_at=5),
+     b'{"type":"AttemptFailed","phaseId":"a","attempt":1,"message":"m","kind":"exit","retryAt":5}'),
+    (e.SessionEnded(status=SessionStatus.COMPLETE), b'{"type":"SessionEnded","status":"complete"}'),
+    (e.PhasesReset(phase_ids=("a", "b"), reason="retry"),
+     b'{"type":"PhasesReset","phaseIds":["a","b"],"reason":"retry"}'),
+    (e.PlanApplied(revision=1, digest="d", plan=plan(phase("a", digest="x"), digest="d")),
+     b'{"type":"PlanApplied","revision":1,"digest":"d","plan":'
+     b'{"digest":"d","phases":[{"id":"a","digest":"x","kind":"noop","run":{"noop":{}}}]}}'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("event", "data"), STORED, ids=lambda value: type(value).__name__)
+def test_events_are_written_and_read_as_they_are_stored(event: e.AnyEvent, data: bytes) -> None:
+    read = msgspec.json.decode(data, type=e.AnyEvent)
+
+    assert msgspec.json.encode(event) == data
+    assert msgspec.json.encode(read) == data
+
+
+def test_every_event_class_belongs_to_the_closed_union() -> None:
+    classes = {kind for kind in vars(e).values() if isinstance(kind, type) and issubclass(kind, e.Event)}
+
+    assert set(e.AnyEvent.__args__) == classes - {e.Event, e.PhaseEvent}
