@@ -97,9 +97,10 @@ async def test_a_bare_pmp_runtime_that_knows_only_target_ack_and_state_completes
         state["status"],
         [phase["status"] for phase in state["phases"]],
     ) == ("complete", ["complete", "complete"])
-    assert [
-        pair for pair in monitor.states if pair[1] == "targeted"
-    ] == [("preflight", "targeted"), ("setup", "targeted")]
+    assert [pair for pair in monitor.states if pair[1] == "targeted"] == [
+        ("preflight", "targeted"),
+        ("setup", "targeted"),
+    ]
 
 
 async def test_pause_resume_and_cancel_by_publishing_json(tmp_path) -> None:
@@ -157,10 +158,16 @@ async def test_bytes_that_are_no_message_become_dead_letters_and_block_nobody(tm
         await start(nc, "good", [])
         async with asyncio.timeout(10):
             await monitor.ended.wait()
-        letters = (await nc.jetstream().stream_info("PLANTER_DEAD_LETTERS")).state.messages
+        letters = []
+        subscription = await nc.jetstream().pull_subscribe("plan.dead.*", stream="PLANTER_DEAD_LETTERS")
+        while len(letters) < 7:  # all but `manifest: 7`, which can be read and is refused
+            letters += await subscription.fetch(7, timeout=10)
+        state = await get_state(nc, "bad")
         await nc.close()
 
-    assert letters == 7  # all but `manifest: 7`, which can be read and is refused
+    assert {letter.subject for letter in letters} == {"plan.dead.bad"}
+    assert all(letter.headers["Planter-Reason"].startswith("not a valid") for letter in letters)
+    assert state["status"] == "pending"
 
 
 async def test_a_forged_report_changes_nothing(tmp_path) -> None:

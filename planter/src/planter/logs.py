@@ -1,4 +1,4 @@
-"""Logging set-up: one event name a line (``noun.verb``), readable on a terminal, JSON elsewhere, to stderr."""
+"""Logging set-up: one event name (``noun.verb``) a line, to stderr: readable on a terminal, else JSON."""
 
 import logging
 import os

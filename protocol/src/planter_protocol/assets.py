@@ -24,7 +24,7 @@ KEYS_BUCKET = "PLANTER_KEYS"
 MANIFESTS_BUCKET = "PLANTER_MANIFESTS"
 
 PLANNER_CONSUMER = "planner"
-ACK_WAIT_SECONDS = 10.0
+ACK_WAIT_SECONDS = 3.0
 """After this long without an ack an input is delivered again, to whichever planner asks."""
 
 _DAY = 24 * 3600.0

@@ -17,7 +17,8 @@ class Explanation(NamedTuple):
 _READING = {
     "PLT-1001": Explanation(
         "file not found",
-        "There is no file with this name. Names are relative to the current folder; `-` reads standard input.",
+        "There is no file with this name. Names are relative to the current folder; `-` reads standard "
+        "input.",
     ),
     "PLT-1002": Explanation(
         "file cannot be read",
@@ -25,33 +26,35 @@ _READING = {
     ),
     "PLT-1003": Explanation(
         "manifest too large",
-        "A JSON manifest may have 64 MiB, a YAML manifest 16 MiB. The size is checked before anything is read. "
-        "Large plans are best generated as JSON, with data kept outside of the manifest.",
+        "A JSON manifest may have 64 MiB, a YAML manifest 16 MiB. The size is checked before anything is "
+        "read. Large plans are best generated as JSON, with data kept outside of the manifest.",
     ),
     "PLT-1004": Explanation(
         "text is not valid UTF-8",
-        "Manifests are UTF-8 text. A file in another encoding (UTF-16, Latin-1) must be converted first; a "
-        "string must not hold half of a surrogate pair such as `\\ud800`, which no UTF-8 text can carry.",
+        "Manifests are UTF-8 text. A file in another encoding (UTF-16, Latin-1) must be converted first; "
+        "a string must not hold half of a surrogate pair such as `\\ud800`, which no UTF-8 text can carry.",
     ),
     "PLT-1005": Explanation(
         "manifest is empty",
-        "The text holds nothing, or comments only. A manifest without phases is written `[]`: an empty file is "
-        "more often a slip, such as a failed template or redirection.",
+        "The text holds nothing, or comments only. A manifest without phases is written `[]`: an empty "
+        "file is more often a slip, such as a failed template or redirection.",
     ),
     "PLT-1006": Explanation(
         "not valid JSON",
-        "The text breaks JSON's grammar (RFC 8259). Frequent causes: a comma behind the last element, comments, "
-        "single quotes, a missing comma or bracket. YAML allows most of these: name the file `.yaml`.",
+        "The text breaks JSON's grammar (RFC 8259). Frequent causes: a comma behind the last element, "
+        "comments, single quotes, a missing comma or bracket. YAML allows most of these: name the file "
+        "`.yaml`.",
     ),
     "PLT-1007": Explanation(
         "not valid YAML",
-        "The text breaks YAML's grammar. Frequent causes: tabs for indentation, a key at another indentation "
-        "than its neighbours, a missing space behind a colon, text with `: ` or `#` that needs quotes.",
+        "The text breaks YAML's grammar. Frequent causes: tabs for indentation, a key at another "
+        "indentation than its neighbours, a missing space behind a colon, text with `: ` or `#` that "
+        "needs quotes.",
     ),
     "PLT-1008": Explanation(
         "key given twice",
-        "The same key stands twice in one object. Parsers differ in which one they keep, so one of the two "
-        "would be lost in silence; Planter refuses both.",
+        "The same key stands twice in one object. Parsers differ in which one they keep, so one of the "
+        "two would be lost in silence; Planter refuses both.",
     ),
     "PLT-1009": Explanation(
         "nested too deeply",
@@ -59,18 +62,18 @@ _READING = {
     ),
     "PLT-1010": Explanation(
         "number cannot be represented",
-        "`NaN` and `Infinity` are no JSON numbers, and an integer must fit into 64 bits, or the next program "
-        "would read another number. Write such a value as a string.",
+        "`NaN` and `Infinity` are no JSON numbers, and an integer must fit into 64 bits, or the next "
+        "program would read another number. Write such a value as a string.",
     ),
     "PLT-1011": Explanation(
         "too many values",
-        "The document has more values than Planter is willing to hold in memory: 5,000,000 brackets and commas "
-        "for JSON, 1,000,000 keys and values for YAML.",
+        "The document has more values than Planter is willing to hold in memory: 5,000,000 brackets and "
+        "commas for JSON, 1,000,000 keys and values for YAML.",
     ),
     "PLT-1012": Explanation(
         "undefined alias",
-        "A YAML alias (`*name`) needs its anchor (`&name`) earlier in the same document. Anchors of other files "
-        "or documents are not visible.",
+        "A YAML alias (`*name`) needs its anchor (`&name`) earlier in the same document. Anchors of other "
+        "files or documents are not visible.",
     ),
     "PLT-1013": Explanation(
         "alias inside its own anchor",
@@ -78,13 +81,14 @@ _READING = {
     ),
     "PLT-1014": Explanation(
         "aliases expand to too much",
-        "A document may use 1,000 aliases, and have 1,000,000 keys and values when all are expanded. A few "
-        "lines of aliases of aliases can stand for billions of values (a 'YAML bomb').",
+        "A document may use 1,000 aliases, and have 1,000,000 keys and values when all are expanded. A "
+        "few lines of aliases of aliases can stand for billions of values (a 'YAML bomb').",
     ),
     "PLT-1015": Explanation(
         "tag not allowed",
-        "Tags such as `!!python/object` or `!secret` ask the reader to construct something else than plain "
-        "data. Planter reads plain data only: `!!str`, `!!int`, `!!float`, `!!bool`, `!!null`, `!!map`, `!!seq`.",
+        "Tags such as `!!python/object` or `!secret` ask the reader to construct something else than "
+        "plain data. Planter reads plain data only: `!!str`, `!!int`, `!!float`, `!!bool`, `!!null`, "
+        "`!!map`, `!!seq`.",
     ),
     "PLT-1016": Explanation(
         "key is not plain text",
@@ -103,13 +107,15 @@ _READING = {
 _SHAPE = {
     "PLT-1101": Explanation(
         "not a phase manifest",
-        "A manifest is a list of phases, one phase, an object with `phases:` (a list), an object with `plan:` "
-        "(phases by name), or several YAML documents of these. Phase Manifest Protocol, 'Phase Manifest Format'.",
+        "A manifest is a list of phases, one phase, an object with `phases:` (a list), an object with "
+        "`plan:` (phases by name), or several YAML documents of these. Phase Manifest Protocol, 'Phase "
+        "Manifest Format'.",
     ),
     "PLT-1102": Explanation(
         "unknown key",
-        "The key has no meaning here. It is refused, not ignored, because an ignored key is a setting that "
-        "silently does not work. Own extensions carry the prefix `x-` and are kept (protocol, 'Compliance').",
+        "The key has no meaning here. It is refused, not ignored, because an ignored key is a setting "
+        "that silently does not work. Own extensions carry the prefix `x-` and are kept (protocol, "
+        "'Compliance').",
     ),
     "PLT-1103": Explanation(
         "key given in two spellings",
@@ -121,12 +127,13 @@ _SHAPE = {
     ),
     "PLT-1105": Explanation(
         "required key missing",
-        "A phase has an id (`id`, or `metadata.name`, or its key under `plan:`) and a `spec`, which may be `{}`.",
+        "A phase has an id (`id`, or `metadata.name`, or its key under `plan:`) and a `spec`, which may "
+        "be `{}`.",
     ),
     "PLT-1106": Explanation(
         "wrong kind",
-        "`kind` of a phase is always `Phase`, of an object with `phases:` or `plan:` it is `PhaseManifest`. "
-        "It may be left out. Other kinds of documents are not part of a phase manifest.",
+        "`kind` of a phase is always `Phase`, of an object with `phases:` or `plan:` it is "
+        "`PhaseManifest`. It may be left out. Other kinds of documents are not part of a phase manifest.",
     ),
     "PLT-1107": Explanation(
         "value not allowed",
@@ -134,11 +141,13 @@ _SHAPE = {
     ),
     "PLT-1108": Explanation(
         "not a duration",
-        "A duration is a whole number with `ms`, `s`, `m` or `h`; a number alone is seconds. Ten years at most.",
+        "A duration is a whole number with `ms`, `s`, `m` or `h`; a number alone is seconds. Ten years at "
+        "most.",
     ),
     "PLT-1109": Explanation(
         "not a count",
-        "`maxAttempts` is the number of all attempts, the first included: 1 to 1000, as a number or as digits.",
+        "`maxAttempts` is the number of all attempts, the first included: 1 to 1000, as a number or as "
+        "digits.",
     ),
     "PLT-1110": Explanation(
         "phase id not allowed",
@@ -146,8 +155,8 @@ _SHAPE = {
     ),
     "PLT-1111": Explanation(
         "variable without a value",
-        "`${NAME}` needs a value from the caller or a default: `${NAME:default}`. The environment is not read, "
-        "so that a manifest means the same everywhere. A literal `${` is written `$${`.",
+        "`${NAME}` needs a value from the caller or a default: `${NAME:default}`. The environment is not "
+        "read, so that a manifest means the same everywhere. A literal `${` is written `$${`.",
     ),
     "PLT-1112": Explanation(
         "too many phases",
@@ -155,8 +164,8 @@ _SHAPE = {
     ),
     "PLT-1113": Explanation(
         "instance mode read as immediate",
-        "`parallel` and `sequential` occur in older manifests, but no program ever gave them a meaning. They "
-        "are read as `immediate`: a phase starts as soon as what it waits for is complete.",
+        "`parallel` and `sequential` occur in older manifests, but no program ever gave them a meaning. "
+        "They are read as `immediate`: a phase starts as soon as what it waits for is complete.",
     ),
     "PLT-1114": Explanation(
         "id and metadata.name differ",
@@ -164,8 +173,8 @@ _SHAPE = {
     ),
     "PLT-1115": Explanation(
         "forms mixed",
-        "One manifest is written in one form: `phases:` or `plan:`, and several YAML documents are each a phase "
-        "or a list of phases.",
+        "One manifest is written in one form: `phases:` or `plan:`, and several YAML documents are each a "
+        "phase or a list of phases.",
     ),
     "PLT-1116": Explanation(
         "text not allowed here",
@@ -176,13 +185,14 @@ _SHAPE = {
 _REFERENCES = {
     "PLT-1201": Explanation(
         "waits for an unknown phase",
-        "No phase has this id, but one has nearly the same: most likely a typing error. If the phase really "
-        "belongs to an earlier plan of the session, give it an id that differs more.",
+        "No phase has this id, but one has nearly the same: most likely a typing error. If the phase "
+        "really belongs to an earlier plan of the session, give it an id that differs more.",
     ),
     "PLT-1202": Explanation(
         "waits for an external phase",
-        "No phase of this manifest has this id. The phase waits until its session knows the id as complete, "
-        "which an earlier plan or another client can bring about. Strict checking makes this an error.",
+        "No phase of this manifest has this id. The phase waits until its session knows the id as "
+        "complete, which an earlier plan or another client can bring about. Strict checking makes this an "
+        "error.",
     ),
     "PLT-1203": Explanation(
         "phase id used twice",
@@ -217,8 +227,9 @@ _EXTENSIONS = {
     ),
     "PLT-1303": Explanation(
         "x-retry value not usable",
-        "`x-retry` is `{initial: 1s, factor: 2, max: 1m, jitter: 0.1}`: the wait before the second attempt, what "
-        "it is multiplied with each time (1 to 100), its maximum, and the share that is drawn at random (0 to 1).",
+        "`x-retry` is `{initial: 1s, factor: 2, max: 1m, jitter: 0.1}`: the wait before the second "
+        "attempt, what it is multiplied with each time (1 to 100), its maximum, and the share that is "
+        "drawn at random (0 to 1).",
     ),
     "PLT-1304": Explanation(
         "two different timeouts",
@@ -234,12 +245,13 @@ _EXTENSIONS = {
     ),
     "PLT-1307": Explanation(
         "extension given twice",
-        "The same `x-` key stands in two places that mean the same (beside and inside `spec`, or spelled with "
-        "another case).",
+        "The same `x-` key stands in two places that mean the same (beside and inside `spec`, or spelled "
+        "with another case).",
     ),
     "PLT-1308": Explanation(
         "attempts given twice",
-        "`retry.maxAttempts` and `x-retry.maxAttempts` mean the same. Keep the first, which is the protocol's.",
+        "`retry.maxAttempts` and `x-retry.maxAttempts` mean the same. Keep the first, which is the "
+        "protocol's.",
     ),
 }
 

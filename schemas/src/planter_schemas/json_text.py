@@ -7,7 +7,8 @@ parts with the standard library's own scanner.
 import json
 import math
 import re
-from json.decoder import scanstring
+from collections.abc import Callable
+from json import decoder as json_decoder
 from typing import Any, NamedTuple, cast
 
 from planter_schemas import limits
@@ -19,6 +20,10 @@ _BLANK = re.compile(r"[ \t\n\r]*")
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _HALF_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+# In the standard library since 2.6, but in none of its type stubs.
+_scan_string: Callable[[str, int], tuple[str, int]] = cast("Any", json_decoder).scanstring
 
 
 class _Unusable:
@@ -103,7 +108,8 @@ class JsonPlaces:
     def __init__(self, text: str) -> None:
         self._text = text
         # Numbers are only skipped here: converting a huge one could raise.
-        self._scan = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=len).scan_once
+        decoder: Any = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=len)
+        self._scan: Callable[[str, int], tuple[object, int]] = decoder.scan_once
         self._indexes: dict[int, dict[str | int, _Entry]] = {}
         self.repeats: dict[int, list[tuple[str, _Entry]]] = {}
 
@@ -146,7 +152,7 @@ class JsonPlaces:
     def _index_object(self, start: int, entries: dict[str | int, _Entry]) -> None:
         position = self._skip_blank(start + 1)
         while self._text[position] != "}":
-            key, key_end = scanstring(self._text, position + 1)
+            key, key_end = _scan_string(self._text, position + 1)
             value_start = self._skip_blank(self._skip_blank(key_end) + 1)
             value_end = self._value_end(value_start)
             entry = _Entry(Span(position, key_end), Span(value_start, value_end))

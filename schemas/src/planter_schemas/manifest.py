@@ -92,12 +92,16 @@ class Run(_Frozen):
     @property
     def kind(self) -> RunKind:
         """Which of the six ways this is."""
-        return next(kind for kind in RUN_KINDS if getattr(self, kind) is not None)
+        for kind in RUN_KINDS:
+            if getattr(self, kind) is not None:
+                return kind
+        raise AssertionError("a run has one of its kinds")
 
     def to_json(self) -> dict[str, Any]:
         """The canonical ``x-run`` object."""
-        value = getattr(self, self.kind)
-        result: dict[str, Any] = {self.kind: list(value) if isinstance(value, tuple) else value}
+        kind = self.kind
+        value = getattr(self, kind)
+        result: dict[str, Any] = {kind: list(value) if isinstance(value, tuple) else value}
         if self.with_:
             result["with"] = self.with_
         if self.env:

@@ -91,9 +91,10 @@ def read_phase(context: Context, value: object, path: Path, default_mode: Instan
     source = object_of(context, value, path, "a phase")
     if source is None:
         return None
-    kind_key = next((key for key in ("kind", "Kind") if key in source), None)
-    if kind_key is not None and source[kind_key] not in ("Phase", None):
-        _wrong_kind(context, source[kind_key], (*path, kind_key))
+    kind_key = "kind" if "kind" in source else "Kind"
+    kind = source.get(kind_key)
+    if kind != "Phase" and kind is not None:
+        _wrong_kind(context, kind, (*path, kind_key))
         return None  # a document of another kind: its keys would all be unknown
     fields = read_fields(context.findings, source, path, PHASE)
     metadata = _part(context, fields, "metadata", METADATA)
@@ -101,15 +102,17 @@ def read_phase(context: Context, value: object, path: Path, default_mode: Instan
     _read_id(context, fields, metadata, draft)
     if metadata is not None:
         _read_metadata(context, metadata, draft)
-    if "spec" not in fields:
+    spec_value = fields.values.get("spec")
+    if spec_value is None:
         what = shown(draft.id) if draft.id else "a phase"
         finding = Finding(draft.place, "PLT-1105", f"{what} has no `spec`", hint="an empty one is `spec: {}`")
         context.findings.add(finding)
         _read_spec(context, {}, path, draft, fields)
         return draft
-    spec = object_of(context, fields.get("spec"), fields.path_of("spec"), "`spec`")
+    place = fields.path_of("spec")
+    spec = object_of(context, spec_value, place, "`spec`")
     if spec is not None:
-        _read_spec(context, spec, fields.path_of("spec"), draft, fields, default_mode=default_mode)
+        _read_spec(context, spec, place, draft, fields, default_mode=default_mode)
     return draft
 
 
@@ -185,39 +188,44 @@ def _read_metadata(context: Context, metadata: Fields, draft: Draft) -> None:
 
 def _read_spec(  # noqa: PLR0913 - the phase's own fields and the default are needed to the end
     context: Context,
-    value: Mapping[str, object],
+    source: Mapping[str, object],
     path: Path,
     draft: Draft,
     phase: Fields | None,
     *,
     default_mode: InstanceMode = "immediate",
 ) -> None:
-    spec = read_fields(context.findings, value, path, SPEC)
-    if "description" in spec:
-        text = string(context, spec.get("description"), spec.path_of("description"), "`description`")
-        draft.fields["description"] = text
+    spec = read_fields(context.findings, source, path, SPEC)
+    description = spec.values.get("description")
+    if type(description) is str:
+        draft.fields["description"] = description
+    elif description is not None:
+        string(context, description, spec.path_of("description"), "`description`")
     selector = _part(context, spec, "selector", SELECTOR)
     if selector is not None:
-        if "matchLabels" in selector:
+        match_labels = selector.values.get("matchLabels")
+        if match_labels is not None:
             draft.fields["match_labels"] = string_map(
                 context,
-                selector.get("matchLabels"),
+                match_labels,
                 selector.path_of("matchLabels"),
                 "matchLabels",
                 substituted=True,
             )
         _keep_part(context, draft, "selector", selector)
     draft.fields["instance_mode"] = read_instance_mode(context, spec, "instanceMode") or default_mode
-    if "waitFor" in spec:
-        _read_wait(context, spec.get("waitFor"), spec.path_of("waitFor"), draft)
+    wait = spec.values.get("waitFor")
+    if wait is not None:
+        _read_wait(context, wait, spec.path_of("waitFor"), draft)
     for key, name in (("onFailure", "on_failure"), ("onSuccess", "on_success")):
-        if key in spec:
-            draft.fields[name] = _handler(context, spec.get(key), spec.path_of(key), f"`{key}`")
+        value = spec.values.get(key)
+        if value is not None:
+            draft.fields[name] = _handler(context, value, spec.path_of(key), f"`{key}`")
     retry = _part(context, spec, "retry", RETRY)
     if retry is not None:
-        if "maxAttempts" in retry:
-            place = retry.path_of("maxAttempts")
-            draft.fields["max_attempts"] = attempts(context, retry.get("maxAttempts"), place)
+        count = retry.values.get("maxAttempts")
+        if count is not None:
+            draft.fields["max_attempts"] = attempts(context, count, retry.path_of("maxAttempts"))
         _keep_part(context, draft, "retry", retry)
     if spec.extensions or (phase is not None and phase.extensions):
         _read_extensions(context, spec, phase, draft, retry)
@@ -225,9 +233,10 @@ def _read_spec(  # noqa: PLR0913 - the phase's own fields and the default are ne
 
 def read_instance_mode(context: Context, fields: Fields, name: str) -> InstanceMode | None:
     """The instance mode under this key; old words are warned of and mean ``immediate``."""
-    if name not in fields:
+    value = fields.values.get(name)
+    if value is None:
         return None
-    value, path = fields.get(name), fields.path_of(name)
+    path = fields.path_of(name)
     if value in MEANING_IMMEDIATE:
         message = f"{name} {shown(str(value))} is read as `immediate`"
         hint = "what a phase waits for decides when it runs: see `waitFor`"
@@ -243,9 +252,10 @@ def _read_wait(context: Context, value: object, path: Path, draft: Draft) -> Non
     if isinstance(value, dict):
         fields = read_fields(context.findings, cast("dict[str, object]", value), path, WAIT)
         names, place = fields.get("phases"), fields.path_of("phases")
-        if "timeout" in fields:
+        timeout = fields.values.get("timeout")
+        if timeout is not None:
             draft.fields["wait_timeout_ms"] = duration_ms(
-                context, fields.get("timeout"), fields.path_of("timeout"), "`waitFor.timeout`"
+                context, timeout, fields.path_of("timeout"), "`waitFor.timeout`"
             )
         _keep_part(context, draft, "waitFor", fields)
     if names is not None:
@@ -259,29 +269,35 @@ def _handler(context: Context, value: object, path: Path, what: str) -> Handler 
         return None  # an empty object means that there is no handler
     fields = read_fields(context.findings, source, path, HANDLER)
     found: dict[str, Any] = {}
-    places: dict[str, Path] = {}
-    gather(context, places, fields.extensions, path)
-    extensions = dict(fields.extensions)
-    if "action" in fields:
-        found["action"] = choice(
-            context, fields.get("action"), fields.path_of("action"), f"the action of {what}", ACTIONS
-        )
+    action = fields.values.get("action")
+    if action is not None:
+        place = fields.path_of("action")
+        found["action"] = choice(context, action, place, f"the action of {what}", ACTIONS)
     spec = _part(context, fields, "spec", HANDLER_SPEC)
     if spec is not None:
-        gather(context, places, spec.extensions, spec.path)
-        extensions.update(spec.extensions)
-        if "message" in spec:
-            message = string_list(context, spec.get("message"), spec.path_of("message"), "`message`")
-            found["message"] = message or ()
-        if "labels" in spec:
-            labels = string_map(
-                context, spec.get("labels"), spec.path_of("labels"), "labels", substituted=True
-            )
-            found["labels"] = labels or {}
-        if "notify" in spec:
-            found["notify"] = _notify(context, spec)
-    kept = {key: free_value(context, item, places[_known(key)]) for key, item in extensions.items()}
-    return Handler(**found, extensions=kept)
+        _read_handler_spec(context, spec, found)
+    if fields.extensions or (spec is not None and spec.extensions):
+        places: dict[str, Path] = {}
+        gather(context, places, fields.extensions, path)
+        extensions = fields.extensions
+        if spec is not None:
+            gather(context, places, spec.extensions, spec.path)
+            extensions = spec.extensions | extensions
+        found["extensions"] = {
+            key: free_value(context, item, places[_known(key)]) for key, item in extensions.items()
+        }
+    return Handler(**found)
+
+
+def _read_handler_spec(context: Context, spec: Fields, found: dict[str, Any]) -> None:
+    message, labels = spec.values.get("message"), spec.values.get("labels")
+    if message is not None:
+        found["message"] = string_list(context, message, spec.path_of("message"), "`message`") or ()
+    if labels is not None:
+        place = spec.path_of("labels")
+        found["labels"] = string_map(context, labels, place, "labels", substituted=True) or {}
+    if "notify" in spec:
+        found["notify"] = _notify(context, spec)
 
 
 def _notify(context: Context, spec: Fields) -> dict[str, str]:
@@ -336,10 +352,11 @@ def _known(key: str) -> str:
 
 def _part(context: Context, fields: Fields, name: str, table: KeyTable) -> Fields | None:
     """The fields of an object inside of an object; None when it is absent or no object."""
-    if name not in fields:
+    value = fields.values.get(name)
+    if value is None:
         return None
     path = fields.path_of(name)
-    source = object_of(context, fields.get(name), path, f"`{name}`")
+    source = object_of(context, value, path, f"`{name}`")
     return None if source is None else read_fields(context.findings, source, path, table)
 
 

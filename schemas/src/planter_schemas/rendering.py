@@ -59,8 +59,8 @@ def _rendered(problem: Problem, lines: TextLines | None, paint: _Paint) -> str:
         result.append(f"{gutter} {' ' * blank}{paint(under.lstrip(), strong)}")
     elif problem.label is not None:
         result.append(f"{' ' * width} {paint('=', '34')} {problem.label}")
-    for hint in problem.hint.split("\n") if problem.hint else ():
-        result.append(f"{' ' * width} {paint('=', '34')} help: {hint}")
+    hints = problem.hint.split("\n") if problem.hint else []
+    result += [f"{' ' * width} {paint('=', '34')} help: {hint}" for hint in hints]
     return "\n".join(result) + "\n"
 
 

@@ -31,6 +31,14 @@ def read_run(context: Context, value: object, path: Path) -> Run | None:
     fields = read_fields(context.findings, source, path, RUN)
     kind = _kind(context, fields)
     found: dict[str, Any] = {} if kind is None else {kind: _way(context, fields, kind)}
+    if len(source) > 1:
+        _read_settings(context, fields, found)
+    if kind is None or found[kind] is None:
+        return None
+    return Run(**found)
+
+
+def _read_settings(context: Context, fields: Fields, found: dict[str, Any]) -> None:
     if "with" in fields:
         found["with_"] = free_object(context, fields.get("with"), fields.path_of("with"), "`with`") or {}
     if "env" in fields:
@@ -41,11 +49,8 @@ def read_run(context: Context, value: object, path: Path) -> Run | None:
     if "cwd" in fields:
         found["cwd"] = usable_text(context, fields.get("cwd"), fields.path_of("cwd"), "`cwd`")
     found["extensions"] = {
-        key: free_value(context, item, (*path, key)) for key, item in fields.extensions.items()
+        key: free_value(context, item, (*fields.path, key)) for key, item in fields.extensions.items()
     }
-    if kind is None or found[kind] is None:
-        return None
-    return Run(**found)
 
 
 def positive_duration_ms(context: Context, value: object, path: Path, what: str) -> int | None:

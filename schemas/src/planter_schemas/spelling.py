@@ -1,19 +1,22 @@
-"""Keys in three spellings: ``waitFor``, ``wait_for`` and ``WaitFor`` are one key (protocol, 'Field Naming Conventions').
+"""Keys in three spellings: ``waitFor``, ``wait_for`` and ``WaitFor`` are one key.
 
-An object is read into ``Fields``: its known keys under their canonical (camelCase) names, its ``x-`` keys as they
-stand, and a finding for every other key, so that none is ever dropped in silence.
+Protocol, 'Field Naming Conventions'. An object is read into ``Fields``: its known keys under their canonical
+(camelCase) names, its ``x-`` keys as they stand, and a finding for every other key, so that none is ever
+dropped in silence.
 """
 
 import difflib
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from planter_schemas.findings import Finding, Findings
 from planter_schemas.problems import Path, shown, shown_list
 
 _HUMP = re.compile(r"(?<!^)(?=[A-Z])")
 _KEY_LENGTH_COMPARED_MAX = 64
+_SHAPES_MAX = 256
 
 
 def spellings(name: str) -> tuple[str, str, str]:
@@ -44,6 +47,8 @@ class KeyTable:
         self.place = place
         self.names = tuple(names)
         self.canonical: dict[str, str] = {}
+        self.shapes: dict[tuple[str, ...], _Shape] = {}
+        """Objects of a manifest mostly have the same keys in the same order: each order is sorted out once."""
         self.elsewhere: dict[str, str] = {}
         for name in names:
             for spelling in (name,) if is_exact else spellings(name):
@@ -61,11 +66,13 @@ class Fields:
 
     __slots__ = ("extensions", "path", "values", "written")
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, values: Mapping[str, object], written: dict[str, str], extensions: dict[str, object]
+    ) -> None:
         self.path = path
-        self.values: dict[str, object] = {}
-        self.written: dict[str, str] = {}
-        self.extensions: dict[str, object] = {}
+        self.values = values
+        self.written = written
+        self.extensions = extensions
 
     def __contains__(self, name: str) -> bool:
         return self.values.get(name) is not None
@@ -80,6 +87,16 @@ class Fields:
         return self.path if key is None else (*self.path, key)
 
 
+class _Shape(NamedTuple):
+    """What the keys of an object mean, when each of them is known, different from the others, or an extension."""
+
+    names: tuple[str, ...]
+    """Canonical names; extensions as they are written."""
+    written: dict[str, str]
+    extensions: tuple[str, ...]
+    is_canonical: bool
+
+
 def is_extension(key: str) -> bool:
     """Whether the key is an extension (protocol, 'Compliance')."""
     return key[:2] in ("x-", "X-")
@@ -87,7 +104,13 @@ def is_extension(key: str) -> bool:
 
 def read_fields(findings: Findings, value: Mapping[str, object], path: Path, table: KeyTable) -> Fields:
     """Sort the keys of an object by a table; each unknown key and each second spelling is a finding."""
-    fields = Fields(path)
+    shape = table.shapes.get(tuple(value))
+    if shape is not None:
+        values = value if shape.is_canonical else dict(zip(shape.names, value.values(), strict=True))
+        extensions = {key: value[key] for key in shape.extensions} if shape.extensions else {}
+        return Fields(path, values, shape.written, extensions)
+    values: dict[str, object] = {}
+    fields = Fields(path, values, {}, {})
     canonical = table.canonical
     for key, item in value.items():
         name = canonical.get(key)
@@ -99,8 +122,12 @@ def read_fields(findings: Findings, value: Mapping[str, object], path: Path, tab
         elif name in fields.written:
             findings.add(_second_spelling(key, name, fields))
         else:
-            fields.values[name] = item
+            values[name] = item
             fields.written[name] = key
+    if len(fields.written) + len(fields.extensions) == len(value) and len(table.shapes) < _SHAPES_MAX:
+        names = tuple(canonical.get(key, key) for key in value)
+        is_canonical = names == tuple(value)
+        table.shapes[tuple(value)] = _Shape(names, fields.written, tuple(fields.extensions), is_canonical)
     return fields
 
 

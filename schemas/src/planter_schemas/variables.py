@@ -20,7 +20,8 @@ def substitute(text: str, variables: Mapping[str, str]) -> tuple[str, str | None
     missing: list[str] = []
 
     def value(found: re.Match[str]) -> str:
-        name, default = found[1], found[2]
+        name: str | None = found[1]
+        default: str | None = found[2]
         if name is None:
             return "${"
         given = variables.get(name, default)

@@ -20,6 +20,9 @@ from planter_schemas.yaml_errors import syntax_finding
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+_NOWHERE = Span(0, 0)
+
+
 class _Entry(NamedTuple):
     key: Span | None
     value: Span
@@ -44,14 +47,14 @@ class _Open:
     start: int
     is_flow: bool
     key: str | None = None
-    key_span: Span = Span(0, 0)
+    key_span: Span = _NOWHERE
     is_merge: bool = False
     merged: list[tuple[object, Span]] = field(default_factory=list[tuple[object, Span]])
     size: int = 1
     height: int = 1
 
 
-class _Refused(Exception):  # noqa: N818 - never leaves this module
+class _Refused(Exception):
     """The document cannot be read on from here."""
 
     def __init__(self, finding: Finding) -> None:

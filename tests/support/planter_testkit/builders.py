@@ -55,9 +55,11 @@ class World:
     def step(self, *inputs: i.AnyInput, targets_max: int = 1_000) -> Decision:
         """Decide, append, seal, settle; the effects of all steps are kept in ``effects``."""
         decision = decide(self.session, inputs, self.now, self.fleet, targets_max=targets_max)
-        if decision.events:
+        numbers = tuple({one.sequence for one in inputs if one.sequence} - self.session.taken)
+        if decision.events or numbers:
             self.sequence += 1
-            self.journal.append((self.sequence, self.now, decision.events, decision.commands))
+            self.journal.append((self.sequence, self.now, decision.events, numbers))
+            self.session.taken.update(numbers)
             self.session.seal(self.sequence)
         self.fleet.settle("test", self.session.load)
         self.effects += decision.effects
@@ -122,10 +124,10 @@ class World:
     def replayed(self) -> Session:
         """A new session, folded from the journal alone."""
         session = Session("test")
-        for sequence, at, events, commands in self.journal:
+        for sequence, at, events, taken in self.journal:
             for event in events:
                 apply(session, event, at)
-            session.taken.update(commands)
+            session.taken.update(taken)
             session.seal(sequence)
         return session
 

@@ -24,8 +24,10 @@ class Verdict(msgspec.Struct):
     completed: int = 0
     attempts: int = 0
     status: str | None = None
+    #: Ids of the planners that have committed.
+    planners: set[str] = msgspec.field(default_factory=set)
     #: Ids in the order of their completion.
-    order: list[str] = []
+    order: list[str] = msgspec.field(default_factory=list)
 
 
 class _Phase(msgspec.Struct):
@@ -60,6 +62,7 @@ def judge(session: str, commits: Sequence[tuple[int, Commit]], plans: Mapping[st
             not inputs & set(commit.inputs), "I3 input once", where, f"{sorted(inputs & set(commit.inputs))}"
         )
         inputs.update(commit.inputs)
+        verdict.planners.add(commit.by)
         for event in commit.events:
             if event["type"] == "PlanApplied":
                 plan = event.get("plan") or plans[event["planRef"]]

@@ -13,7 +13,7 @@ def montage_like(width: int, seed: int = 1) -> Tasks:
     """
     draw = random.Random(seed)
     tasks: Tasks = [{"id": f"project-{n}", "deps": []} for n in range(width)]
-    pairs = [(n, (n + draw.randint(1, 5)) % width) for n in range(2 * width)]
+    pairs = [(n % width, (n + draw.randint(1, 5)) % width) for n in range(2 * width)]
     tasks += [
         {"id": f"diff-{n}", "deps": sorted({f"project-{a}", f"project-{b}"})}
         for n, (a, b) in enumerate(pairs)

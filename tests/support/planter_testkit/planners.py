@@ -4,8 +4,8 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -33,6 +33,22 @@ class Planner:
     def stop(self) -> int | None:
         """SIGTERM; returns the exit status."""
         return end(self.process)
+
+
+@contextmanager
+def planners(url: str, folder: Path) -> Generator[Callable[[str], Planner]]:
+    """Starts planners by name; whatever runs at the end of the block is ended."""
+    started: list[Planner] = []
+
+    def start(name: str) -> Planner:
+        started.append(Planner(url, folder, name))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for planner in started:
+            planner.stop()
 
 
 @asynccontextmanager

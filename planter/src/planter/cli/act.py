@@ -1,4 +1,5 @@
 """``planter control``: change what a session does."""
+# ruff: noqa: PLR0913, PLR0917 - typer makes options of parameters, and flags of boolean defaults
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated

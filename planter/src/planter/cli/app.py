@@ -1,4 +1,5 @@
 """The application: every command in its place, and what happens before any of them."""
+# ruff: noqa: FBT002 - typer makes options of parameters, and flags of boolean defaults
 
 import os
 from typing import Annotated

@@ -1,4 +1,5 @@
 """``planter validate`` and ``planter graph``: look at manifests without running them."""
+# ruff: noqa: FBT002 - typer makes options of parameters, and flags of boolean defaults
 
 from enum import StrEnum
 from pathlib import Path
@@ -22,7 +23,7 @@ class GraphFormat(StrEnum):
 @guarded
 def validate(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Manifests; - reads standard input.")],
-    strict: StrictOption = False,  # noqa: FBT002 (typer's way to say flag)
+    strict: StrictOption = False,
     output: Annotated[Listing, typer.Option("--output", "-o", help="text or json.")] = Listing.TEXT,
     var: VarOption = None,
 ) -> int:
@@ -92,9 +93,8 @@ def _is_session(what: str) -> bool:
 
 
 async def _state_graph(session: str, nats: str | None) -> Any:
-    from planter_protocol import PlanClient  # noqa: PLC0415
-
     from planter.cli.graphs import graph_of_state  # noqa: PLC0415
+    from planter_protocol import PlanClient  # noqa: PLC0415
 
     async with PlanClient.connected(settings(nats_url=nats).nats_url) as client:
         return graph_of_state(await client.get_state(session))

@@ -1,4 +1,5 @@
 """``planter dev``, ``planter serve`` and ``planter runtime``: the processes that stay."""
+# ruff: noqa: FBT002 - typer makes options of parameters, and flags of boolean defaults
 
 import os
 import sys

@@ -42,7 +42,7 @@ class Explained(NamedTuple):
     status: int
 
 
-class Interrupted(BaseException):  # noqa: N818 (an interruption, as KeyboardInterrupt)
+class Interrupted(BaseException):
     """SIGINT or SIGTERM ended the command."""
 
     def __init__(self, number: int) -> None:
@@ -57,6 +57,11 @@ def set_debug(*, on: bool) -> None:
     """Show Python tracebacks (``--debug``)."""
     global _debug  # noqa: PLW0603 (one flag of the process, set once before a command runs)
     _debug = on
+
+
+def debugging() -> bool:
+    """Whether Python tracebacks are wanted."""
+    return _debug
 
 
 def explain(error: BaseException) -> Explained:

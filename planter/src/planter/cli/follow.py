@@ -5,14 +5,14 @@ import time
 from collections.abc import Awaitable
 from contextlib import suppress
 from enum import Enum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 from nats.errors import Error as NatsError
-from planter_protocol import PlanClient, ProtocolError, SessionNotFound, messages, subjects
 
 from planter.cli.output import milliseconds
 from planter.cli.signals import Signals
 from planter.cli.view import Change, View, view_of_state
+from planter_protocol import PlanClient, ProtocolError, SessionNotFound, messages, subjects
 
 TICK_SECONDS = 0.1
 HINT_MS = 2_000
@@ -108,7 +108,7 @@ class Follower:
         self._tasks: list[asyncio.Task[None]] = []
         self._hinted: set[tuple[str, int]] = set()
 
-    async def __aenter__(self) -> "Follower":
+    async def __aenter__(self) -> Self:
         """Begin to read."""
         self._tasks = [asyncio.create_task(self._read_journal()), asyncio.create_task(self._read_logs())]
         return self
@@ -200,12 +200,14 @@ class Follower:
                 )
         if self.view.begun is None or now - self.view.begun < HINT_MS:
             return found
+        subject = subjects.state(self.view.session)
         for phase in self.view.phases.values():
             outside = self.view.waits_outside(phase) if phase.external else ()
             if outside and len(outside) == len(self.view.waits_for(phase)) and self._first_time(phase.id, 0):
+                names = ", ".join(f"`{name}`" for name in outside)
                 found.append(
-                    f"phase `{phase.id}` waits for {', '.join(f'`{name}`' for name in outside)}, outside this "
-                    f"manifest: a complete status of it on {subjects.state(self.view.session)} lets it go on"
+                    f"phase `{phase.id}` waits for {names}, outside this manifest: "
+                    f"it goes on once {subject} says complete"
                 )
         return found
 

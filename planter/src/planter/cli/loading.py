@@ -41,7 +41,6 @@ def read_manifest(file: str, variables: Mapping[str, str], *, strict: bool = Fal
     Never raises for a bad file: that is a problem like any other.
     """
     import planter_schemas as schemas  # noqa: PLC0415
-
     from planter.compile import compile_manifest  # noqa: PLC0415
 
     loaded = schemas.load_manifest_file(file, variables=variables, strict=strict)
@@ -60,7 +59,6 @@ def show_problems(read: Read) -> None:
     if not read.problems:
         return
     import planter_schemas as schemas  # noqa: PLC0415
-
     from planter.cli.output import console  # noqa: PLC0415
 
     target = console(stderr=True)

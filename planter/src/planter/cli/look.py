@@ -1,5 +1,7 @@
 """``planter sessions``, ``status``, ``events`` and ``logs``: look at what goes on."""
+# ruff: noqa: FBT002 - typer makes options of parameters, and flags of boolean defaults
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -91,7 +93,7 @@ def status(
 @guarded
 def events(
     session: SessionArgument,
-    follow: FollowOption = False,  # noqa: FBT002 (typer's way to say flag)
+    follow: FollowOption = False,
     output: Annotated[Streamed, typer.Option("--output", "-o", help="text or ndjson.")] = Streamed.TEXT,
     nats: NatsOption = None,
 ) -> int:
@@ -107,7 +109,7 @@ def events(
 def logs(
     session: SessionArgument,
     phase: Annotated[str | None, typer.Argument(metavar="PHASE", help="Only this phase.")] = None,
-    follow: FollowOption = False,  # noqa: FBT002 (typer's way to say flag)
+    follow: FollowOption = False,
     output: Annotated[Streamed, typer.Option("--output", "-o", help="text or ndjson.")] = Streamed.TEXT,
     nats: NatsOption = None,
 ) -> int:
@@ -176,7 +178,9 @@ def status_head(state: "SessionState") -> str:
 
 
 def _row(phase: "PhaseState") -> tuple[str, ...]:
-    attempt = f"{phase.attempt}/{max(phase.attempt, phase.max_attempts)}" if phase.attempt else "-"
+    from planter.cli.view import attempt_of  # noqa: PLC0415
+
+    attempt = attempt_of(phase.attempt, phase.max_attempts) if phase.attempt else "-"
     return (
         phase.phase_id,
         phase.status,
@@ -208,7 +212,7 @@ def _next_command(state: "SessionState") -> str:
     failed = next((phase.phase_id for phase in state.phases if phase.status == "failed"), None)
     match state.status:
         case "failed" if failed is not None:
-            return f"planter logs {name} {failed}, then planter control {name} retry"
+            return f"planter logs {name} {shlex.quote(failed)}, then planter control {name} retry"
         case "paused":
             return f"planter control {name} resume"
         case "running" | "pending":
@@ -230,8 +234,10 @@ def event_lines(commit: "Commit") -> list[str]:
         rest = " ".join(
             f"{key}={_short(value)}"
             for key, value in event.items()
-            if key not in ("type", "phaseId") and value not in (None, "", [], {})
+            if key not in ("type", "phaseId", "plan") and value not in (None, "", [], {})
         )
+        if "plan" in event:
+            rest += f" phases={len(event['plan'].get('phases', ()))}"
         phase = f" {event['phaseId']}" if "phaseId" in event else ""
         lines.append(f"{commit.n:>5}  {commit.at}  {event['type']}{phase}  {rest}".rstrip())
     return lines

@@ -136,7 +136,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def symbol(status: str) -> str:
     """The sign of a status, in ASCII where the terminal's encoding has no other."""
-    unicode, ascii_ = SYMBOLS.get(status, ("?", "?"))
+    unicode, ascii_ = SYMBOLS.get(status, SYMBOLS["pending"])
     encoding = (sys.stderr.encoding or "ascii").lower()
     return unicode if encoding.startswith("utf") else ascii_
 

@@ -1,12 +1,12 @@
 """Plain rendering of a session: one line a change, output of phases with the phase's name before it."""
 
+import shlex
 import sys
 from typing import TextIO
 
-from planter_protocol import messages
-
 from planter.cli.output import Output, counted, data_line, duration, one_line, symbol
 from planter.cli.view import SESSION_ENDED, Change, PhaseView, View
+from planter_protocol import messages
 
 _QUIET = frozenset({"applied"})
 _NAME_WIDTH_MAX = 32
@@ -76,7 +76,7 @@ def printable(text: str) -> str:
     )
 
 
-def summary(view: View, now: int, *, logs_stay: bool = True) -> list[str]:
+def summary(view: View, now: int, *, logs_command: str | None = None) -> list[str]:
     """The last words: counts and time, and for each failed phase why, and how to see more."""
     counts = view.counts()
     took = duration(((view.ended or now) - view.begun) / 1000) if view.begun else "no time"
@@ -87,8 +87,8 @@ def summary(view: View, now: int, *, logs_stay: bool = True) -> list[str]:
         lines.append(f"  because: {one_line(view.reason, 300)}")
     for phase in view.of("failed"):
         lines.append(f"  {symbol('failed')} {_failure(phase)}")
-        if logs_stay:
-            lines.append(f"      see: planter logs {view.session} {phase.id}")
+        if logs_command:
+            lines.append(f"      see: {logs_command} {shlex.quote(phase.id)}")
     return lines
 
 

@@ -1,4 +1,5 @@
 """``planter run``: submit a manifest and follow its session to the end."""
+# ruff: noqa: FBT002, PLR0913, PLR0917 - typer makes options of parameters, and flags of boolean defaults
 
 from typing import Annotated
 

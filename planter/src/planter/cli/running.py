@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from planter_protocol import PlanClient, Submitted, messages
 
 from planter.cli.exits import Exit, Interrupted
 from planter.cli.follow import Follower, Outcome, Renderer, Starting
 from planter.cli.graphs import levels
-from planter.cli.output import Output, data, data_json, data_line, duration, note
+from planter.cli.output import Output, counted, data, data_json, data_line, duration, note
 from planter.cli.render import PlainLines, summary
-from planter.cli.talk import connected, last_log
 from planter.cli.signals import Signals
+from planter.cli.talk import connected, last_log
 from planter.cli.view import SESSION_ENDED, View, view_of_plan, view_of_state
 from planter.errors import TimedOut
+from planter_protocol import PlanClient, Submitted, messages
 
 if TYPE_CHECKING:
     from planter.cli.loading import Read
@@ -88,11 +88,17 @@ def diff_lines(diff: messages.Diff) -> list[str]:
     hidden = len(marked) - _LISTED_MAX
     shown = [*marked[:_LISTED_MAX], f"   and {hidden} more"] if hidden > 0 else marked
     base = f"revision {diff.base_revision}" if diff.base_revision else "nothing applied yet"
+    counts = {
+        "to add": diff.add,
+        "to change": diff.update,
+        "to run again": diff.rerun,
+        "to delete": diff.delete,
+        "unchanged": diff.unchanged,
+    }
     return [
         f"session {diff.session_id}, {base}:",
         *shown,
-        f"{len(diff.add)} to add, {len(diff.update)} to change, {len(diff.rerun)} to run again, "
-        f"{len(diff.delete)} to delete, {len(diff.unchanged)} unchanged",
+        ", ".join(f"{len(changes)} {what}" for what, changes in counts.items()),
     ]
 
 
@@ -103,7 +109,8 @@ async def detached(request: Request) -> int:
     if request.output is Output.TEXT:
         data(submitted.session)
         again = "; the same manifest was already applied" if submitted.repeated else ""
-        note(f"session {submitted.session} submitted{again}: planter status {submitted.session}")
+        look = _command(request, f"status {submitted.session}")
+        note(f"session {submitted.session} submitted{again}: {look}")
     else:
         _write(
             request,
@@ -125,15 +132,16 @@ async def followed(request: Request, signals: Signals) -> int:
     async with connected(request.nats) as client:
         submitted, logs_after = await _submit_all(client, request)
         name = submitted.session
+        cancel = _command(request, f"control {name} cancel")
         start = await _start(client, request, submitted, logs_after)
         async with Follower(client, start, _renderer(request, start.view), signals) as follower:
             outcome = await _run(follower, request.timeout)
         match outcome:
             case Outcome.INTERRUPTED:
-                note(f"stopped watching; session {name} goes on. To end it: planter control {name} cancel")
+                note(f"stopped watching; session {name} goes on. To end it: {cancel}")
                 raise Interrupted(signals.seen or 2)
             case Outcome.TIMED_OUT:
-                raise _timed_out(request, f"session {name} goes on; to end it: planter control {name} cancel")
+                raise _timed_out(request, f"session {name} goes on; to end it: {cancel}")
             case Outcome.ENDED:
                 return await _finish(client, request, follower.view)
 
@@ -162,13 +170,12 @@ async def _local_stack(request: Request) -> AsyncGenerator["Stack"]:
     from planter.local import StackOptions, running_stack  # noqa: PLC0415
 
     with contextlib.ExitStack() as kept:
-        if request.keep_data is not None:
-            folder = Path(request.keep_data).absolute()
-        else:
+        folder = request.keep_data
+        if folder is None:
             made = tempfile.TemporaryDirectory(prefix="planter-run-", ignore_cleanup_errors=True)
-            folder = Path(kept.enter_context(made))
+            folder = kept.enter_context(made)
         options = StackOptions(
-            data_dir=folder, workdir=Path.cwd(), slots=request.slots, modules=request.modules
+            data_dir=Path(folder), workdir=Path.cwd(), slots=request.slots, modules=request.modules
         )
         async with running_stack(options) as stack:
             yield stack
@@ -212,6 +219,10 @@ async def _take_over_done(client: PlanClient, submitted: Submitted, planned: Vie
             planned.phases[name] = phase
     planned.known |= kept.known
     planned.revision = submitted.revision
+    unchanged = sum(1 for phase in planned.phases.values() if phase.satisfies)
+    total = counted(len(planned.phases), "phase")
+    name = f"session {submitted.session}, revision {submitted.revision}"
+    note(f"{name}: {total}, {unchanged} of them unchanged and done")
 
 
 async def _run(follower: Follower, timeout: float | None) -> Outcome:
@@ -223,7 +234,8 @@ async def _run(follower: Follower, timeout: float | None) -> Outcome:
 async def _finish(client: PlanClient, request: Request, view: View) -> int:
     if request.output is Output.JSON:
         data_json(await client.get_state(view.session))
-    for line in summary(view, view.ended or 0, logs_stay=not request.local):
+    logs_command = None if request.local else _command(request, f"logs {view.session}")
+    for line in summary(view, view.ended or 0, logs_command=logs_command):
         note(line)
     return Exit.OK if view.status == "complete" else Exit.NO
 
@@ -239,6 +251,11 @@ def _renderer(request: Request, view: View) -> Renderer:
 def _timed_out(request: Request, remedy: str | None) -> TimedOut:
     waited = duration(request.timeout or 0)
     return TimedOut(f"session {request.session} has not ended within {waited}", remedy)
+
+
+def _command(request: Request, rest: str) -> str:
+    """A command line for the same server."""
+    return f"planter {rest}" + (f" --nats {request.nats}" if request.nats else "")
 
 
 def _write(request: Request, document: Any) -> None:

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from planter.cli.exits import Interrupted
+from planter.cli.exits import Interrupted, debugging
 
 T = TypeVar("T")
 
@@ -41,6 +41,12 @@ class Signals:
             self._task.cancel()
 
 
+def _on_loose_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Errors that nobody waits for (of generators that end after their connection) are for debugging only."""
+    if debugging():
+        loop.default_exception_handler(context)
+
+
 def run_with_signals(main: Callable[[Signals], Coroutine[Any, Any, T]]) -> T:
     """Run a command's coroutine; a signal that it does not take itself raises ``Interrupted``."""
 
@@ -49,6 +55,7 @@ def run_with_signals(main: Callable[[Signals], Coroutine[Any, Any, T]]) -> T:
         task = asyncio.current_task()
         assert task is not None
         signals.install(task)
+        asyncio.get_running_loop().set_exception_handler(_on_loose_error)
         try:
             return await main(signals)
         except asyncio.CancelledError:

@@ -4,11 +4,11 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from nats.errors import NoRespondersError
+
+from planter.cli.options import settings
 from planter_protocol import JetStreamUnavailable, PlanClient, SessionNotFound, assets, subjects
 from planter_protocol.names import session_id
 from planter_protocol.reading import last_sequence
-
-from planter.cli.options import settings
 
 
 @asynccontextmanager

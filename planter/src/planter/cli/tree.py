@@ -2,14 +2,14 @@
 
 import sys
 
-from planter_protocol import messages
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from planter.cli.output import STYLES, Output, console, counted, duration, one_line, symbol
+from planter.cli.output import STYLES, console, counted, duration, one_line, symbol
 from planter.cli.render import log_lines
-from planter.cli.view import PHASE_ENDED, Change, PhaseView, View
+from planter.cli.view import PHASE_ENDED, Change, PhaseView, View, attempt_of
+from planter_protocol import messages
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _ACTIVE = ("failed", "running", "backing_off", "targeted")
@@ -22,8 +22,7 @@ _NAME_WIDTH_MAX = 40
 class LiveTree:
     """Draws the phases on stderr; output of phases scrolls by above them."""
 
-    def __init__(self, view: View, output: Output = Output.TEXT) -> None:
-        del output  # data on stdout is JSON only where PlainLines is used
+    def __init__(self, view: View) -> None:
         self._console = console(stderr=True)
         self._width = min(_NAME_WIDTH_MAX, max((len(name) for name in view.phases), default=0))
         self._live = Live(
@@ -31,7 +30,7 @@ class LiveTree:
         )
         self._live.start()
 
-    def commit(self, view: View, commit: messages.Commit, changes: list[Change]) -> None:
+    def commit(self, view: View, commit: messages.Commit, changes: list[Change]) -> None:  # noqa: ARG002
         """The next tick shows it; what the list cannot show is told above it."""
         for change in changes:
             if change.status in ("refused", "withdrawn", "lost", "reset", "external"):
@@ -123,7 +122,7 @@ def _phase_line(view: View, phase: PhaseView, now: int, name_width: int) -> Text
     text.append(phase.id.ljust(name_width), "bold" if status == "running" else "")
     text.append(f"  {duration(seconds) if seconds is not None else '':>7}")
     if phase.attempt > 1 or status == "backing_off":
-        text.append(f"  attempt {phase.attempt}/{max(phase.attempt, phase.max_attempts)}", "yellow")
+        text.append(f"  attempt {attempt_of(phase.attempt, phase.max_attempts)}", "yellow")
     if status in ("running", "targeted") and phase.runtime_id:
         text.append(f"  {phase.runtime_id}", "dim")
     detail = _detail(view, phase, status)

@@ -94,7 +94,7 @@ class View:
 
     def counts(self) -> dict[str, int]:
         """Phases by status, the good news first."""
-        found = dict.fromkeys(ORDER, 0)
+        found: dict[str, int] = dict.fromkeys(ORDER, 0)
         for phase in self.phases.values():
             status = self.shown_status(phase)
             found[status] = found.get(status, 0) + 1
@@ -139,6 +139,11 @@ class View:
             return None
         self.phases[name] = msgspec.structs.replace(phase, **fields)
         return self.phases[name]
+
+
+def attempt_of(attempt: int, allowed: int) -> str:
+    """``2/3``; the number alone where a new revision or a retry numbered on beyond what is allowed."""
+    return f"{attempt}/{allowed}" if attempt <= allowed else str(attempt)
 
 
 def view_of_plan(session: str, plan: Any) -> View:
@@ -385,6 +390,4 @@ def _ended(view: View, event: Mapping[str, Any], at: int, status: str, reason: s
 
 
 def _attempt(phase: PhaseView | None) -> str:
-    if phase is None or (phase.attempt <= 1 and phase.max_attempts <= 1):
-        return ""
-    return f"attempt {phase.attempt}/{max(phase.max_attempts, phase.attempt)}" if phase.attempt > 1 else ""
+    return f"attempt {attempt_of(phase.attempt, phase.max_attempts)}" if phase and phase.attempt > 1 else ""

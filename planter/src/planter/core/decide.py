@@ -36,8 +36,6 @@ class Decision(msgspec.Struct, frozen=True):
 
     events: tuple[e.AnyEvent, ...]
     effects: tuple[f.AnyEffect, ...]
-    commands: tuple[int, ...] = ()
-    """Sequences of the start and control inputs among them, which must never act twice."""
     more: bool = False
     """There is more to target than one commit holds: decide again, without inputs, once this is appended."""
 
@@ -56,7 +54,8 @@ def decide(
     """
     step = Step(session, now, fleet)
     for given in inputs:
-        _take(step, given)
+        if given.sequence not in session.taken:  # a redelivered input must not act twice
+            _take(step, given)
     if has_ended(session) and not step.events:
         return Decision((), tuple(step.effects))
     _timers(step)
@@ -70,7 +69,7 @@ def decide(
             _withdraw_open_offers(step)
     _finish(step)
     step.effects.extend(f.PublishState(index) for index in session.touched)
-    return Decision(tuple(step.events), tuple(step.effects), tuple(step.commands), more)
+    return Decision(tuple(step.events), tuple(step.effects), more)
 
 
 def _take(step: Step, given: i.AnyInput) -> None:
@@ -78,11 +77,9 @@ def _take(step: Step, given: i.AnyInput) -> None:
         case i.StartPlan():
             _start(step, given)
         case i.Refuse():
-            if step.first_time(given.sequence):
-                step.refuse(given.sequence, given.code, given.text, given.problems)
+            step.refuse(given.sequence, given.code, given.text, given.problems)
         case i.Command():
-            if step.first_time(given.sequence):
-                obey(step, given)
+            obey(step, given)
         case i.Acknowledge():
             _acknowledge(step, given)
         case i.ReportRunning() | i.ReportComplete() | i.ReportFailed() | i.ReportCancelled():
@@ -95,8 +92,6 @@ def _take(step: Step, given: i.AnyInput) -> None:
 
 def _start(step: Step, given: i.StartPlan) -> None:
     session = step.session
-    if not step.first_time(given.sequence):
-        return
     if session.status in (SessionStatus.RUNNING, SessionStatus.PAUSED):
         if session.plan_digest == given.plan.digest:
             step.repeated(given.sequence)

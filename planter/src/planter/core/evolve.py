@@ -52,11 +52,11 @@ def _move(session: Session, index: int, status: PhaseStatus, at: int, due: int =
         if was_open and not is_open:
             _release(session, index, phase)
         phase.status = status
+        session.touched[index] = None
     phase.updated = at
     phase.due = due
     if due:
         heappush(session.timers, (due, index))
-    session.touched[index] = None
     return phase
 
 

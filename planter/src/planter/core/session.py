@@ -83,7 +83,7 @@ class Session:
         self.cancel_due = 0
         #: ``(index, runtime id)`` to the time until which it is not asked again. Not journalled.
         self.avoid: dict[tuple[int, str], int] = {}
-        #: Sequences of the start and control inputs that are in the journal.
+        #: Sequences of the inputs that are in the journal.
         self.taken: set[int] = set()
 
         #: Number of commits folded in, and the journal sequence of the newest.

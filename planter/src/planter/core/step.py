@@ -24,8 +24,6 @@ class Step:
         self.fleet = fleet
         self.events: list[e.AnyEvent] = []
         self.effects: list[f.AnyEffect] = []
-        #: Sequences of the start and control inputs that this step takes in.
-        self.commands: list[int] = []
 
     def emit(self, event: e.AnyEvent) -> None:
         """Decide a fact."""
@@ -43,16 +41,6 @@ class Step:
     def ignore(self, phase_id: str, reason: str) -> None:
         """Leave an input without effect, and say why in the operator's log."""
         self.effects.append(f.Ignore(phase_id, reason))
-
-    def first_time(self, sequence: int) -> bool:
-        """Whether a start or control input is new; a redelivered one must not act twice."""
-        if sequence == 0:
-            return True
-        if sequence in self.session.taken:
-            return False
-        self.session.taken.add(sequence)
-        self.commands.append(sequence)
-        return True
 
     def avoid(self, index: int, runtime_id: str) -> None:
         """Do not offer the phase to this runtime for a while."""

@@ -22,7 +22,7 @@ class Child:
     ends its children in the right order.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (six, as our rules allow)
         self,
         name: str,
         argv: Sequence[str],

@@ -68,8 +68,7 @@ async def embedded_nats(
         ServerFailed: it did not start; the text has the last lines of its log.
     """
     binary = find_server()
-    folder = data_dir.expanduser().absolute()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = _made(data_dir)
     lock = _locked(folder)
     try:
         config = _write_config(folder, _ANY_PORT if port is None else port, sync_always=sync_always)
@@ -100,6 +99,12 @@ def port_is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _made(data_dir: Path) -> Path:
+    folder = data_dir.expanduser().absolute()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
 
 
 def _packaged_server() -> str | None:

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
-from planter_protocol import PlanClient, PlannerUnavailable
 
 from planter.errors import ChildFailed, ServerFailed
 from planter.local.child import Child
 from planter.local.nats_server import LOG_FILE, RunningServer, embedded_nats, port_is_free
+from planter_protocol import PlanClient, PlannerUnavailable
 
 READY_SECONDS = 15.0
 DRAIN_SECONDS = 5.0

@@ -153,7 +153,7 @@ class Planner:
             await anyio.sleep(_DISCOVERY_SECONDS)
             log.info("planner.recovering", sessions=len(active))
         for session_id in active:
-            await self._host.open(session_id)
+            self._host.open(session_id)
 
     def _on_delivery(self, delivery: Delivery) -> None:
         parsed = subjects.parse_session(delivery.subject)

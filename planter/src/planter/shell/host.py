@@ -67,6 +67,8 @@ class Entry:
         self.deliveries: deque[tuple[str, Delivery]] = deque()
         self.inputs: deque[i.AnyInput] = deque()
         self.wanted = False
+        #: Woken by a timer: the state may be old, and nothing else would notice.
+        self.check = False
         self.running = False
         self.lock = asyncio.Lock()
 
@@ -118,7 +120,7 @@ class SessionHost:
         """Placement may have changed: everything that waits for it tries again."""
         self._wake_waiting(len(self._waiting))
 
-    async def open(self, session_id: str) -> None:
+    def open(self, session_id: str) -> None:
         """Take a session into memory and do what is due (at start, and after a takeover)."""
         entry = self._entry(session_id)
         entry.wanted = True
@@ -158,7 +160,8 @@ class SessionHost:
             while self._timers and self._timers[0][0] <= now:
                 _, session_id = heapq.heappop(self._timers)
                 if session_id in self._entries:
-                    await self.open(session_id)
+                    self._entries[session_id].check = True
+                    self.open(session_id)
             pause = (self._timers[0][0] - now) / 1000 if self._timers else 3600.0
             with anyio.move_on_after(max(pause, 0.001)):
                 await self._timer_set.wait()
@@ -218,6 +221,9 @@ class SessionHost:
 
     async def _step(self, entry: Entry) -> None:
         entry.wanted = False
+        if entry.session is not None and entry.check and not await self._journal.is_current(entry.session):
+            self._drop(entry)  # another planner has gone on: do nothing on what is out of date
+        entry.check = False
         if entry.session is None:
             await self._load(entry)
         session = entry.session
@@ -226,11 +232,12 @@ class SessionHost:
         now = now_ms()
         try:
             decision = decide(session, inputs, now, self._fleet)
-            if decision.events:
-                numbers = [delivery.sequence for _, delivery in taken]
-                sequence = await self._journal.append(
-                    session, decision.events, now, numbers, decision.commands
-                )
+            numbers = [delivery.sequence for _, delivery in taken if delivery.sequence not in session.taken]
+            if numbers and not decision.events and not session.commits:
+                await self._strangers(entry, taken)
+                return
+            if decision.events or numbers:
+                sequence = await self._journal.append(session, decision.events, now, numbers)
                 session.seal(sequence)
         except BaseException:
             # Nothing of this batch is decided: it is taken again, in the same order.
@@ -263,6 +270,17 @@ class SessionHost:
                 raise
             taken.append((verb, delivery))
         return taken, inputs
+
+    async def _strangers(self, entry: Entry, taken: list[tuple[str, Delivery]]) -> None:
+        """Inputs for a session that has no journal: once may be a race with its start, twice is not."""
+        session = entry.session
+        if session is None or not await self._journal.is_current(session):
+            raise Fenced(f"session {entry.id} has begun elsewhere")
+        self._in_flight.difference_update(delivery.sequence for _, delivery in taken)
+        for _, delivery in taken:
+            if delivery.delivered > 1:
+                await self._around.bury(delivery, f"there is no session {entry.id!r}")
+        self._drop(entry)
 
     async def _after(self, entry: Entry, session: Session, decision: Decision, now: int) -> None:
         """The step is in the journal: tell the world, and note what has to happen later."""

@@ -40,7 +40,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     at_ms: int
     by: str
     inputs: tuple[int, ...] = ()
-    commands: tuple[int, ...] = ()
     events: tuple[AnyEvent, ...] = ()
 
 
@@ -72,12 +71,12 @@ class Journal:
         events: Sequence[AnyEvent],
         at: int,
         inputs: Sequence[int],
-        commands: Sequence[int],
     ) -> int:
         """Append events as one record, or several when they are many; returns the last sequence.
 
-        The inputs stand in the first record: should the planner end in between, they are known as taken in,
-        and what is missing follows from the state.
+        Inputs without any event get a record too: that they change nothing is a decision, and only the
+        compare-and-set shows that it was not made on a stale state. The inputs stand in the first record:
+        should the planner end in between, they are known as taken in, and the rest follows from the state.
 
         Raises:
             Fenced: the session has moved on without us.
@@ -94,11 +93,11 @@ class Journal:
                 at_ms=at,
                 by=self._planner_id,
                 inputs=tuple(inputs) if part == 0 else (),
-                commands=tuple(commands) if part == 0 else (),
                 events=tuple(chunk),
             )
             sequence = await self._append(session.id, sequence, _encoder.encode(record))
             session.commits = number - 1  # seal() counts the last one
+        session.taken.update(inputs)
         return sequence
 
     async def load(self, session: Session) -> None:
@@ -109,7 +108,7 @@ class Journal:
             record = _decoder.decode(stored.data)
             for event in record.events:
                 apply(session, await self._with_plan(event), record.at_ms)
-            session.taken.update(record.commands)
+            session.taken.update(record.inputs)
             session.seal(stored.sequence)
 
     async def is_current(self, session: Session) -> bool:

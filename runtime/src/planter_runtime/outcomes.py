@@ -1,0 +1,59 @@
+"""How an attempt ended: a closed union, and the failures that executors share."""
+
+import msgspec
+
+from planter_protocol.messages import Failure
+
+RESULT_BYTES_MAX = 64 * 1024
+"""Largest result that a report carries, as JSON."""
+FAILURE_TEXT_MAX = 2_000
+"""Characters of a failure's message; the whole story is in the log."""
+
+
+class Completed(msgspec.Struct, frozen=True):
+    """The work was done."""
+
+    result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """JSON, at most ``RESULT_BYTES_MAX`` bytes."""
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """The work was not done."""
+
+    failure: Failure
+
+
+class Cancelled(msgspec.Struct, frozen=True):
+    """Somebody wanted the work no more."""
+
+    message: str
+
+
+Outcome = Completed | Failed | Cancelled
+
+
+def failed(message: str, kind: str, *, retryable: bool = True) -> Failed:
+    """A failure without an exit status; the message is cut to ``FAILURE_TEXT_MAX``."""
+    return Failed(Failure(message=cut(message), kind=kind, retryable=retryable))
+
+
+def completed(result: bytes) -> Outcome:
+    """A completion with the JSON result, or the failure that says that it is too large."""
+    if len(result) > RESULT_BYTES_MAX:
+        size = f"{len(result):,} bytes as JSON, the limit is {RESULT_BYTES_MAX:,}"
+        remedy = "write it to a file or object store and return its place"
+        return failed(f"the result has {size}: {remedy}", "exception", retryable=False)
+    return Completed(msgspec.Raw(result))
+
+
+def with_last_line(outcome: Outcome, line: str | None) -> Outcome:
+    """The outcome; a failure's message ends with the last line of stderr when there is one."""
+    if line is None or not isinstance(outcome, Failed):
+        return outcome
+    failure = outcome.failure
+    return Failed(msgspec.structs.replace(failure, message=cut(f"{failure.message}: {line.strip()[:500]}")))
+
+
+def cut(text: str) -> str:
+    """The text, shortened with a mark when it is over ``FAILURE_TEXT_MAX``."""
+    return text if len(text) <= FAILURE_TEXT_MAX else f"{text[:FAILURE_TEXT_MAX]} [...]"

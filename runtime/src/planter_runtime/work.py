@@ -1,0 +1,108 @@
+"""One attempt as executors see it, and the reading of ``x-run``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from planter_protocol.messages import Target
+from planter_runtime.errors import RunUnusable
+
+RunKind = Literal["noop", "exec", "shell", "python", "http", "container"]
+HANDLER = "handler"
+"""The kind of a target without ``run``: its labels choose a handler."""
+
+
+class Run(msgspec.Struct, frozen=True):
+    """``x-run`` of a phase: exactly one of the six kinds, and its surroundings.
+
+    Source: Planter's design, chapter 5. Keys that are not here belong to the planner or to later versions.
+    """
+
+    noop: dict[str, Any] | None = None
+    exec: tuple[str, ...] | None = None
+    shell: str | None = None
+    python: str | None = None
+    http: dict[str, Any] | None = None
+    container: dict[str, Any] | None = None
+    arguments: msgspec.Raw = msgspec.field(name="with", default_factory=lambda: msgspec.Raw(b"{}"))
+    """A JSON object, passed on as it is."""
+    env: dict[str, str] = {}
+    cwd: str | None = None
+
+    @property
+    def kind(self) -> RunKind:
+        """Which of the six ways this is."""
+        for kind in _KINDS:
+            if getattr(self, kind) is not None:
+                return kind
+        raise RunUnusable("x-run names no way to run that this runtime knows")
+
+
+class Work(msgspec.Struct, frozen=True):
+    """An attempt with what is needed to execute it."""
+
+    target: Target
+    run: Run | None
+    """None: a handler does it."""
+    workdir: Path
+
+    @property
+    def kind(self) -> str:
+        """The kind of ``x-run``, or ``handler``."""
+        return self.run.kind if self.run else HANDLER
+
+    @property
+    def folder(self) -> Path:
+        """Where the work runs: ``cwd`` inside the runtime's work folder; an absolute one stands for itself."""
+        return self.workdir / self.run.cwd if self.run and self.run.cwd else self.workdir
+
+    @property
+    def timeout_seconds(self) -> float | None:
+        """Start to close, in seconds; None without a limit."""
+        return self.target.timeout_ms / 1000 if self.target.timeout_ms is not None else None
+
+
+_KINDS: tuple[RunKind, ...] = ("noop", "exec", "shell", "python", "http", "container")
+_decoder = msgspec.json.Decoder(Run)
+
+
+def read_work(target: Target, workdir: Path) -> Work:
+    """The work of a target.
+
+    Raises:
+        RunUnusable: its ``run`` is not an ``x-run`` that any runtime of this version knows.
+    """
+    if target.run is msgspec.UNSET:
+        return Work(target, None, workdir)
+    try:
+        run = _decoder.decode(target.run)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RunUnusable(f"x-run cannot be read: {error}") from error
+    given = [kind for kind in _KINDS if getattr(run, kind) is not None]
+    if len(given) != 1:
+        raise RunUnusable(f"x-run names {len(given)} ways to run that this runtime knows, it needs one")
+    if run.exec == ():
+        raise RunUnusable("x-run names no program in `exec`")
+    if run.cwd and not _is_inside(workdir, run.cwd):
+        raise RunUnusable(f"cwd {run.cwd!r} leaves the work folder: name a folder inside, or an absolute one")
+    return Work(target, run, workdir)
+
+
+def best_handler(handlers: Mapping[int, Mapping[str, str]], labels: Mapping[str, str]) -> int | None:
+    """The key of the handler whose labels are all in ``labels``; the one with the most, the first of equals."""
+    fitting = [key for key, wanted in handlers.items() if wanted.items() <= labels.items()]
+    return max(fitting, key=lambda key: (len(handlers[key]), -key), default=None)
+
+
+def _is_inside(workdir: Path, cwd: str) -> bool:
+    """Lexically: a link inside of the work folder is its owner's choice."""
+    if Path(cwd).is_absolute():
+        return True
+    depth = 0
+    for part in Path(cwd).parts:
+        depth += -1 if part == ".." else 1
+        if depth < 0:
+            return False
+    return "\0" not in cwd and workdir.is_absolute()
