@@ -55,7 +55,7 @@ class Work(msgspec.Struct, frozen=True):
 
     @property
     def folder(self) -> Path:
-        """Where the work runs: ``cwd`` inside the runtime's work folder; an absolute one stands for itself."""
+        """Where the work runs: ``cwd`` inside the work folder; an absolute one stands for itself."""
         return self.workdir / self.run.cwd if self.run and self.run.cwd else self.workdir
 
     @property
@@ -91,7 +91,7 @@ def read_work(target: Target, workdir: Path) -> Work:
 
 
 def best_handler(handlers: Mapping[int, Mapping[str, str]], labels: Mapping[str, str]) -> int | None:
-    """The key of the handler whose labels are all in ``labels``; the one with the most, the first of equals."""
+    """The handler whose labels are all in ``labels``: the one with the most, of equals the first."""
     fitting = [key for key, wanted in handlers.items() if wanted.items() <= labels.items()]
     return max(fitting, key=lambda key: (len(handlers[key]), -key), default=None)
 

@@ -4,8 +4,8 @@
     if loaded.manifest is None:
         print(render_problems(loaded.problems, text=loaded.texts, color=False))
 
-Everything is imported on first use: ``import planter_schemas`` alone loads neither pydantic nor PyYAML, so that
-a command line can show its help at once.
+Everything is imported on first use: ``import planter_schemas`` alone loads neither pydantic nor PyYAML,
+so that a command line can show its help at once.
 """
 
 from importlib import import_module

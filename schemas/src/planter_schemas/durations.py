@@ -12,7 +12,10 @@ _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 
 
 def parse_duration(value: object) -> int | None:
-    """Milliseconds of ``"300ms"``, ``"5s"``, ``"5"`` or ``5`` (seconds); None for anything else or over ten years."""
+    """Milliseconds of ``"300ms"``, ``"5s"``, ``"5"`` or ``5`` (seconds); None for anything else.
+
+    More than ten years is anything else, too.
+    """
     if isinstance(value, str):
         found = DURATION.fullmatch(value)
         if found is None:

@@ -20,8 +20,8 @@ PRIORITY_LIMIT = 1_000
 class Extensions:
     """What the extensions of a phase say.
 
-    ``kept`` holds them all for the canonical document: those in ``KNOWN`` in canonical form, so that two spellings
-    of one phase have one digest.
+    ``kept`` holds them all for the canonical document: those in ``KNOWN`` in canonical form, so that two
+    spellings of one phase have one digest.
     """
 
     kept: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -104,7 +104,8 @@ def _settle_timeout(context: Context, result: Extensions) -> None:
             Finding(
                 result.paths["x-timeout"],
                 "PLT-1304",
-                f"`x-timeout` is {format_duration(result.timeout_ms)}, `x-run.timeout` {format_duration(of_run)}",
+                f"`x-timeout` is {format_duration(result.timeout_ms)}, "
+                f"`x-run.timeout` {format_duration(of_run)}",
                 label="differs",
                 hint="both limit one attempt: keep one of them",
                 related=(*result.paths["x-run"], "timeout"),

@@ -1,8 +1,8 @@
 """The JSON Schema of a phase manifest in canonical spelling, for editors and other programs.
 
-``python -m planter_schemas.jsonschema`` writes the file that is checked in beside this module; a test fails when
-it is stale. The schema is narrower than what Planter reads: further spellings and forms are left out, so that an
-editor suggests one way to write a thing.
+``python -m planter_schemas.jsonschema`` writes the file that is checked in beside this module; a test fails
+when it is stale. The schema is narrower than what Planter reads: further spellings and forms are left out, so
+that an editor suggests one way to write a thing.
 """
 
 import json
@@ -208,7 +208,8 @@ def _handler() -> Schema:
     properties: Schema = {
         "action": {
             "enum": list(ACTIONS),
-            "description": "raise: the session fails; continue: it goes on; abort: the rest is cancelled; log: tell only.",
+            "description": "raise: the session fails; continue: it goes on; "
+            "abort: the rest is cancelled; log: tell only.",
         },
         "spec": _object(
             "Handler spec", "The message.", {"message": message, "notify": notify, "labels": _ref("textMap")}

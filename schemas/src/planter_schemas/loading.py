@@ -67,7 +67,7 @@ class Loaded:
         hint: str | None = None,
         severity: Severity = "error",
     ) -> Problem:
-        """A problem at a place in the document, for checks that come after loading. It is not added to this object.
+        """A problem at a place in the document, for checks that come after loading; ``self`` stays as it is.
 
         Args:
             path: from ``path_of_phase`` or ``path_of_wait``, or the document's own keys and indexes.
@@ -115,7 +115,8 @@ def load_manifest(
 
     Args:
         text: the manifest; bytes are UTF-8. 64 MiB of JSON or 16 MiB of YAML at most.
-        source: its name in problems. A name that ends in ``.json``, ``.yaml`` or ``.yml`` decides an ``auto`` format.
+        source: its name in problems. One that ends in ``.json``, ``.yaml`` or ``.yml`` decides what ``auto``
+            means.
         format: ``auto`` takes a text that starts with a bracket or brace for JSON, and any other for YAML.
         variables: values for ``${NAME}`` in label values, attempt counts and durations.
         strict: whether waiting for a phase outside of the manifest is an error.

@@ -20,7 +20,7 @@ class _Frozen(BaseModel):
 
 
 class Handler(_Frozen):
-    """What to do, and whom to tell, when a phase failed or succeeded (protocol, `onFailure` and `onSuccess`)."""
+    """What to do, and whom to tell, about an outcome (protocol, `onFailure` and `onSuccess`)."""
 
     action: Action | None = None
     """``raise`` fails the session, ``continue`` goes on, ``abort`` cancels the rest, ``log`` only tells."""
@@ -45,7 +45,7 @@ class Handler(_Frozen):
 
 
 class Backoff(_Frozen):
-    """The wait before another attempt: ``initial * factor ** (attempt - 1)``, at most ``max``, plus or minus jitter.
+    """The wait after an attempt: ``initial * factor ** (attempt - 1)``, at most ``max``, plus or minus jitter.
 
     Attributes:
         initial_ms: milliseconds before the second attempt.
@@ -131,9 +131,10 @@ class Phase(_Frozen):
         required_capabilities: what a runtime must be able to do (``x-capabilities``).
         labels: from ``metadata``.
         annotations: from ``metadata``.
-        extensions: every ``x-`` key of the phase and its spec; those that Planter understands in canonical form,
-            all others as they stand.
-        part_extensions: ``x-`` keys inside of ``selector``, ``waitFor``, ``retry`` and ``metadata``, by that name.
+        extensions: every ``x-`` key of the phase and its spec; those that Planter understands in canonical
+            form, all others as they stand.
+        part_extensions: ``x-`` keys inside of ``selector``, ``waitFor``, ``retry`` and ``metadata``, by that
+            name.
     """
 
     id: str
@@ -239,7 +240,7 @@ class Manifest(_Frozen):
         return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
     def selected(self) -> tuple[Phase, ...]:
-        """The phases to run: all, or the target phase and everything it waits for, in the manifest's order."""
+        """The phases to run, in the manifest's order: all, or the target phase and all that it waits for."""
         if self.target_phase is None:
             return self.phases
         by_id = {phase.id: phase for phase in self.phases}

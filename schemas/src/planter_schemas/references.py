@@ -117,7 +117,7 @@ def _report_unknown(
                 Finding(
                     path,
                     "PLT-1202",
-                    f"{who} waits for {shown(name)}, which is external: no phase of this manifest has this id",
+                    f"{who} waits for {shown(name)}, which is external: no phase here has this id",
                     label="external",
                     hint="it waits until the session knows this id as complete",
                     severity="error" if strict else "warning",
@@ -140,7 +140,7 @@ class Lookalikes:
         self._comparisons_left = _COMPARISONS_MAX
 
     def of(self, name: str) -> str | None:
-        """An id that differs in case or numbers only, or by a letter or two; None when all are quite different."""
+        """An id that differs in case or numbers only, or by a letter or two; None without such an id."""
         if name not in self._known:
             self._known[name] = self._search(name)
         return self._known[name]

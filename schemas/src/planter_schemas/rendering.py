@@ -1,4 +1,4 @@
-"""Problems as text for people: the line of the manifest, what is wrong under it, what would be right below."""
+"""Problems as text for people: the manifest's line, what is wrong under it, what would be right below."""
 
 import unicodedata
 from collections.abc import Iterable, Mapping

@@ -48,7 +48,7 @@ class KeyTable:
         self.names = tuple(names)
         self.canonical: dict[str, str] = {}
         self.shapes: dict[tuple[str, ...], _Shape] = {}
-        """Objects of a manifest mostly have the same keys in the same order: each order is sorted out once."""
+        """Most objects of a manifest have the same keys in the same order: each order is sorted out once."""
         self.elsewhere: dict[str, str] = {}
         for name in names:
             for spelling in (name,) if is_exact else spellings(name):
@@ -88,7 +88,7 @@ class Fields:
 
 
 class _Shape(NamedTuple):
-    """What the keys of an object mean, when each of them is known, different from the others, or an extension."""
+    """What the keys of an object mean, when each is an extension or known, and none is there twice."""
 
     names: tuple[str, ...]
     """Canonical names; extensions as they are written."""
@@ -106,11 +106,13 @@ def read_fields(findings: Findings, value: Mapping[str, object], path: Path, tab
     """Sort the keys of an object by a table; each unknown key and each second spelling is a finding."""
     shape = table.shapes.get(tuple(value))
     if shape is not None:
-        values = value if shape.is_canonical else dict(zip(shape.names, value.values(), strict=True))
+        values: Mapping[str, object] = (
+            value if shape.is_canonical else dict(zip(shape.names, value.values(), strict=True))
+        )
         extensions = {key: value[key] for key in shape.extensions} if shape.extensions else {}
         return Fields(path, values, shape.written, extensions)
-    values: dict[str, object] = {}
-    fields = Fields(path, values, {}, {})
+    found: dict[str, object] = {}
+    fields = Fields(path, found, {}, {})
     canonical = table.canonical
     for key, item in value.items():
         name = canonical.get(key)
@@ -122,7 +124,7 @@ def read_fields(findings: Findings, value: Mapping[str, object], path: Path, tab
         elif name in fields.written:
             findings.add(_second_spelling(key, name, fields))
         else:
-            values[name] = item
+            found[name] = item
             fields.written[name] = key
     if len(fields.written) + len(fields.extensions) == len(value) and len(table.shapes) < _SHAPES_MAX:
         names = tuple(canonical.get(key, key) for key in value)

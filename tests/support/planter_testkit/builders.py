@@ -154,7 +154,7 @@ def picture(session: Session) -> Mapping[str, Any]:
         "load": session.load,
         "offered": session.offered,
         "ready": [
-            sorted(index for _, _, index in heap if _is_ready(session, index)) for heap in session.ready
+            sorted({index for _, _, index in heap if _is_ready(session, index)}) for heap in session.ready
         ],
         "commits": session.commits,
         "sequence": session.sequence,

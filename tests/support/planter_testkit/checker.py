@@ -90,7 +90,7 @@ def _new_plan(plan: Any, before: Mapping[str, _Phase], known: set[str]) -> dict[
     """Phases of a new revision: whatever was done may be kept, and need not be done again."""
     known.update(name for name, phase in before.items() if phase.satisfied)
     found: dict[str, _Phase] = {}
-    for spec in plan["phases"]:
+    for spec in plan.get("phases", ()):
         old = before.get(spec["id"])
         found[spec["id"]] = _Phase(
             needs=tuple(spec.get("needs", ())),

@@ -5,7 +5,7 @@ from typing import assert_never
 from planter.core import events as e
 from planter.core import inputs as i
 from planter.core.session import Session
-from planter.core.status import PHASE_OPEN, PHASE_TERMINAL, SESSION_ACTIVE, PhaseStatus, SessionStatus
+from planter.core.status import PHASE_OPEN, SESSION_ACTIVE, PhaseStatus, SessionStatus
 from planter.core.step import Step
 
 
@@ -154,7 +154,8 @@ def _left_out(session: Session) -> list[int]:
 
 def _reset(step: Step, chosen: list[int], reason: str) -> None:
     session = step.session
-    names = tuple(session.spec(n).id for n in chosen if session.phases[n].status in PHASE_TERMINAL)
+    waiting = PHASE_OPEN | {PhaseStatus.PENDING}
+    names = tuple(session.spec(n).id for n in chosen if session.phases[n].status not in waiting)
     if session.status not in SESSION_ACTIVE:
         step.emit(e.SessionReopened(reason=reason))
     if names:

@@ -85,6 +85,10 @@ def _release(session: Session, index: int, phase: PhaseState) -> None:
 
 
 def _make_ready(session: Session, index: int, at: int) -> None:
+    if session.unmet[index]:
+        # A need was reset while this phase was on its way: it waits again.
+        _move(session, index, PhaseStatus.PENDING, at).reason = None
+        return
     _move(session, index, PhaseStatus.READY, at).reason = None
     session.arrivals += 1
     entry = (-session.spec(index).priority, session.arrivals, index)

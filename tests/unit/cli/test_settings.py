@@ -1,0 +1,90 @@
+"""Settings: flag, environment, planter.toml, the user's own file, default."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from planter.errors import ConfigInvalid
+from planter.settings import DEFAULT_NATS_URL, load_settings
+
+
+def load(tmp_path: Path, flags=None, **environ: str):
+    env = {"HOME": str(tmp_path / "home"), "PLANTER_DATA": str(tmp_path / "data"), **environ}
+    return load_settings(flags, environ=env, folder=tmp_path)
+
+
+def test_without_anything_the_default_counts(tmp_path):
+    settings = load(tmp_path)
+
+    assert (settings.nats_url, settings.origins["nats_url"]) == (DEFAULT_NATS_URL, "default")
+
+
+def test_each_source_wins_over_the_ones_after_it(tmp_path):
+    (tmp_path / "home/.config/planter").mkdir(parents=True)
+    (tmp_path / "home/.config/planter/config.toml").write_text('nats_url = "nats://user"\nlog = "debug"\n')
+    user = load(tmp_path)
+    (tmp_path / "planter.toml").write_text('nats_url = "nats://project"\n')
+    project = load(tmp_path)
+    general = load(tmp_path, NATS_URL="nats://general")
+    own = load(tmp_path, NATS_URL="nats://general", PLANTER_NATS_URL="nats://own")
+    flag = load(tmp_path, {"nats_url": "nats://flag", "log": None}, PLANTER_NATS_URL="nats://own")
+
+    assert [found.nats_url for found in (user, project, general, own, flag)] == [
+        "nats://user",
+        "nats://project",
+        "nats://general",
+        "nats://own",
+        "nats://flag",
+    ]
+    assert flag.origins["nats_url"] == "--nats-url"
+    assert flag.log == "debug"
+
+
+def test_the_folder_of_xdg_wins_over_home(tmp_path):
+    (tmp_path / "xdg/planter").mkdir(parents=True)
+    (tmp_path / "xdg/planter/config.toml").write_text('nats_url = "nats://xdg"\n')
+
+    assert load(tmp_path, XDG_CONFIG_HOME=str(tmp_path / "xdg")).nats_url == "nats://xdg"
+
+
+def test_an_unknown_key_is_refused_with_a_suggestion(tmp_path):
+    (tmp_path / "planter.toml").write_text('nats-url = "nats://x"\n')
+
+    with pytest.raises(ConfigInvalid, match="unknown setting `nats-url`") as refused:
+        load(tmp_path)
+
+    assert refused.value.remedy == "did you mean `nats_url`?"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("nats_url = 5\n", "must be a string"), ("= 1", "not valid TOML"), ('log = "loud"\n', "'loud'")],
+)
+def test_what_cannot_be_used_is_refused_with_its_file(tmp_path, text, problem):
+    (tmp_path / "planter.toml").write_text(text)
+
+    with pytest.raises(ConfigInvalid, match=problem) as refused:
+        load(tmp_path)
+
+    assert "planter.toml" in str(refused.value)
+
+
+def test_a_running_dev_server_is_found_only_while_its_port_answers(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"nats://127.0.0.1:{listening.getsockname()[1]}"
+        (data / "dev.url").write_text(f"{url}\n")
+        while_it_runs = load(tmp_path).nats_url
+
+    assert (while_it_runs, load(tmp_path).nats_url) == (url, DEFAULT_NATS_URL)
+
+
+def test_an_address_that_somebody_names_wins_over_a_running_dev_server(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        (data / "dev.url").write_text(f"nats://127.0.0.1:{listening.getsockname()[1]}\n")
+
+        assert load(tmp_path, PLANTER_NATS_URL="nats://named").nats_url == "nats://named"
