@@ -32,7 +32,8 @@ asyncio.run(main())
 GUARDED = """
 import sys, time
 from planter.local.child import Child
-child = Child("sleeper", [sys.executable, "-c", "import time; time.sleep(600)"], guarded=sys.argv[1] == "guard")
+sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+child = Child("sleeper", sleep, guarded=sys.argv[1] == "guard")
 print(child.pid, flush=True)
 time.sleep(600)
 """
@@ -65,10 +66,12 @@ async def test_a_server_with_jetstream_is_there_and_ends_with_its_context(tmp_pa
 
 async def test_what_was_stored_is_there_again_in_the_next_life(tmp_path):
     for sequence in (1, 2):
-        async with embedded_nats(tmp_path, sync_always=True) as server:
-            async with PlanClient.connected(server.url) as client:
-                await assets.ensure(client.js)
-                stored = await client.js.publish("plan.session.s.control", b"{}")
+        async with (
+            embedded_nats(tmp_path, sync_always=True) as server,
+            PlanClient.connected(server.url) as client,
+        ):
+            await assets.ensure(client.js)
+            stored = await client.js.publish("plan.session.s.control", b"{}")
 
         assert stored.seq == sequence
 
@@ -92,10 +95,10 @@ async def test_a_second_server_on_the_same_folder_is_refused_with_pid_and_folder
 
 
 async def test_a_server_that_does_not_start_shows_the_end_of_its_log(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(ServerFailed, match="address already in use"):
-            async with embedded_nats(tmp_path, taken.getsockname()[1]):
-                pass
+    in_use = pytest.raises(ServerFailed, match="address already in use")
+    with socket.create_server(("127.0.0.1", 0)) as taken, in_use:
+        async with embedded_nats(tmp_path, taken.getsockname()[1]):
+            pass
 
 
 async def test_a_server_that_is_too_old_is_refused_and_ended(tmp_path, monkeypatch):
@@ -157,9 +160,7 @@ def test_the_server_ends_when_its_parent_is_killed(tmp_path):
 
 @pytest.mark.parametrize("lifeline", ["kernel", "guard"])
 def test_a_child_ends_with_its_parent_by_either_lifeline(lifeline):
-    parent = subprocess.Popen(
-        [sys.executable, "-c", GUARDED, lifeline], stdout=subprocess.PIPE, text=True
-    )
+    parent = subprocess.Popen([sys.executable, "-c", GUARDED, lifeline], stdout=subprocess.PIPE, text=True)
     try:
         pid = int(parent.stdout.readline())
         assert not is_gone(pid)
@@ -183,7 +184,7 @@ async def test_a_child_that_ignores_sigterm_is_killed(tmp_path, guarded):
     child = Child("stubborn", [sys.executable, "-c", stubborn], log=log, guarded=guarded)
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while child.tail() != ("deaf",):
+            while child.tail() != ("deaf",):  # noqa: ASYNC110 (a file tells nobody)
                 await asyncio.sleep(0.01)
         await child.stop(grace=0.05)
     finally:

@@ -8,7 +8,7 @@ import pytest
 from planter_protocol import PlanClient
 from planter_testkit.graphs import as_manifest, montage_like
 from planter_testkit.nats import running_nats_server
-from planter_testkit.planners import answering, judged, planners
+from planter_testkit.planners import answering, judged, judged_through_restarts, planners
 from planter_testkit.scripted import scripted_runtime
 
 
@@ -76,3 +76,21 @@ class Progress:
             self._waiting.append((number, event))
             async with asyncio.timeout(20):
                 await event.wait()
+
+
+async def test_a_killed_server_that_comes_back_costs_time_and_nothing_else(tmp_path) -> None:
+    tasks = montage_like(100)
+    progress = Progress()
+    async with running_nats_server(tmp_path) as server, PlanClient.connected(server.url) as client:
+        with planners(server.url, tmp_path) as start:
+            async with scripted_runtime(server.url, slots=20, script=progress.count) as runtime:
+                await answering(client, start("planner-0"))
+                await client.submit(as_manifest(tasks), session="montage")
+                await progress.reached(len(tasks) // 3)
+                server.kill()
+                await server.start()
+                async with asyncio.timeout(60):
+                    verdict = await judged_through_restarts(client, "montage")
+
+    assert (verdict.status, verdict.completed) == ("complete", len(tasks))
+    assert max(runtime.executed.values()) == 1

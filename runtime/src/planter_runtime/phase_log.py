@@ -37,7 +37,7 @@ class _Line(NamedTuple):
 
 
 class PhaseLog:
-    """Lines of one attempt. Everything is called in the event loop, except ``say_from_thread``."""
+    """Lines of one attempt; everything is called in the event loop."""
 
     def __init__(self, publisher: Publisher, target: Target, runtime_id: str, tasks: TaskGroup) -> None:
         self._publisher = publisher
@@ -101,6 +101,7 @@ class PhaseLog:
         if self._sending is not None:
             self._sending.cancel()
             self._sending = None
+        self._wake()
 
     def _add(self, stream: Stream, level: str, text: str) -> None:
         if stream == "stderr" and text.strip():

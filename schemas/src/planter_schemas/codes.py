@@ -100,7 +100,7 @@ _READING = {
     ),
     "PLT-1018": Explanation(
         "too many problems",
-        "Only the first 1,000 problems of a manifest are listed. Repair these and check again.",
+        "Only the first 1,000 errors and 1,000 warnings are listed. Repair these and check again.",
     ),
 }
 

@@ -37,26 +37,33 @@ class Finding:
 
 
 class Findings:
-    """The findings of one document; counts on when full, so that nothing invalid passes."""
+    """The findings of one document, errors and warnings up to a limit each; further ones are counted."""
 
     def __init__(self) -> None:
-        self.kept: list[Finding] = []
-        self.left_out = 0
-        self.has_error = False
+        self.errors: list[Finding] = []
+        self.warnings: list[Finding] = []
+        self.errors_left_out = 0
+        self.warnings_left_out = 0
 
     @property
     def is_full(self) -> bool:
-        """Whether further findings would only be counted: the reader may stop."""
-        return len(self.kept) >= PROBLEMS_MAX
+        """Whether further errors would only be counted: the reader may stop.
+
+        Warnings never stop it, or an error behind many warnings would pass.
+        """
+        return len(self.errors) >= PROBLEMS_MAX
 
     def add(self, finding: Finding) -> None:
         """Keep the finding, or count it when there are too many."""
         if finding.severity == "error":
-            self.has_error = True
-        if self.is_full:
-            self.left_out += 1
+            if self.is_full:
+                self.errors_left_out += 1
+            else:
+                self.errors.append(finding)
+        elif len(self.warnings) >= PROBLEMS_MAX:
+            self.warnings_left_out += 1
         else:
-            self.kept.append(finding)
+            self.warnings.append(finding)
 
     def extend(self, findings: Iterable[Finding]) -> None:
         """Add each of them."""

@@ -7,7 +7,7 @@ parts with the standard library's own scanner.
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from json import decoder as json_decoder
 from typing import Any, NamedTuple, cast
 
@@ -102,6 +102,39 @@ class _Entry(NamedTuple):
     value: Span
 
 
+class _Index:
+    """The parts of one object or list, found as far as someone asks."""
+
+    def __init__(self, scan: Iterator[tuple[str | int, _Entry]]) -> None:
+        self._scan = scan
+        self._found: dict[str | int, _Entry] = {}
+        self._repeats: list[tuple[str, _Entry]] = []
+
+    def find(self, step: str | int) -> _Entry | None:
+        """The part under this key (the first one) or index; None when there is none."""
+        while step not in self._found:
+            if not self._next():
+                return None
+        return self._found[step]
+
+    def repeats(self) -> list[tuple[str, _Entry]]:
+        """The parts whose key stood before them already."""
+        while self._next():
+            pass
+        return self._repeats
+
+    def _next(self) -> bool:
+        part = next(self._scan, None)
+        if part is None:
+            return False
+        step, entry = part
+        if step in self._found:
+            self._repeats.append((str(step), entry))
+        else:
+            self._found[step] = entry
+        return True
+
+
 class JsonPlaces:
     """Finds the text of parts of a JSON text that is known to be valid."""
 
@@ -110,8 +143,7 @@ class JsonPlaces:
         # Numbers are only skipped here: converting a huge one could raise.
         decoder: Any = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=len)
         self._scan: Callable[[str, int], tuple[object, int]] = decoder.scan_once
-        self._indexes: dict[int, dict[str | int, _Entry]] = {}
-        self.repeats: dict[int, list[tuple[str, _Entry]]] = {}
+        self._indexes: dict[int, _Index] = {}
 
     def locate(self, path: Path, *, at_key: bool) -> Span:
         """See ``documents.Places``."""
@@ -131,42 +163,37 @@ class JsonPlaces:
         start = self._skip_blank(0)
         current = _Entry(None, Span(start, len(self._text.rstrip())))
         for step in path:
-            found = self.index(current.value.start).get(step)
+            found = self.index(current.value.start).find(step)
             if found is None:
                 break
             current = found
         return current
 
-    def index(self, start: int) -> dict[str | int, _Entry]:
-        """The parts of the object or list that starts here; empty for anything else."""
+    def index(self, start: int) -> "_Index":
+        """The parts of the object or list that starts here; none for anything else."""
         known = self._indexes.get(start)
         if known is None:
-            opener = self._text[start : start + 1]
-            known = self._indexes[start] = {}
-            if opener == "{":
-                self._index_object(start, known)
-            elif opener == "[":
-                self._index_list(start, known)
+            scans = {"{": self._object_parts, "[": self._list_parts}
+            scan = scans.get(self._text[start : start + 1])
+            known = self._indexes[start] = _Index(scan(start) if scan else iter(()))
         return known
 
-    def _index_object(self, start: int, entries: dict[str | int, _Entry]) -> None:
+    def _object_parts(self, start: int) -> Iterator[tuple[str | int, _Entry]]:
         position = self._skip_blank(start + 1)
         while self._text[position] != "}":
             key, key_end = _scan_string(self._text, position + 1)
             value_start = self._skip_blank(self._skip_blank(key_end) + 1)
             value_end = self._value_end(value_start)
-            entry = _Entry(Span(position, key_end), Span(value_start, value_end))
-            if key in entries:
-                self.repeats.setdefault(start, []).append((key, entry))
-            else:
-                entries[key] = entry
+            yield key, _Entry(Span(position, key_end), Span(value_start, value_end))
             position = self._next_part(value_end)
 
-    def _index_list(self, start: int, entries: dict[str | int, _Entry]) -> None:
+    def _list_parts(self, start: int) -> Iterator[tuple[str | int, _Entry]]:
         position = self._skip_blank(start + 1)
+        number = 0
         while self._text[position] != "]":
             end = self._value_end(position)
-            entries[len(entries)] = _Entry(None, Span(position, end))
+            yield number, _Entry(None, Span(position, end))
+            number += 1
             position = self._next_part(end)
 
     def _next_part(self, position: int) -> int:
@@ -253,8 +280,7 @@ def _bad_value(step: str | int, value: object, path: Path) -> Finding | None:
 
 
 def _repeated_keys(places: JsonPlaces, path: Path) -> list[Finding]:
-    start = places.entry(path).value.start
-    index = places.index(start)
+    index = places.index(places.entry(path).value.start)
     return [
         Finding(
             (*path, key),
@@ -265,8 +291,8 @@ def _repeated_keys(places: JsonPlaces, path: Path) -> list[Finding]:
             related_text="first given at",
             span=again.key,
         )
-        for key, again in places.repeats.get(start, [])
-        if (first := index[key])
+        for key, again in index.repeats()
+        if (first := index.find(key))
     ]
 
 
@@ -288,7 +314,7 @@ def _syntax_finding(text: str, error: json.JSONDecodeError) -> Finding:
     hint = next((advice for start, advice in _ADVICE.items() if rest.startswith(start)), None)
     if hint is not None and rest[:1] in ("}", "]") and text[:position].rstrip()[-1:] != ",":
         hint = None
-    reason = error.msg[:1].lower() + error.msg[1:].removesuffix(" at")
+    reason = error.msg[:1].lower() + error.msg[1:].removesuffix(" at").removesuffix(" starting")
     if not rest and not error.msg.startswith("Unterminated"):
         reason, hint = "the text ends in the middle", "a bracket or brace is not closed"
     elif error.msg.startswith("Illegal trailing comma"):

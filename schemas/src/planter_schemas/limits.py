@@ -10,6 +10,8 @@ JSON_VALUES_MAX = 5_000_000
 """Brackets and commas in the text, counted before it is parsed: they bound memory."""
 YAML_NODES_MAX = 1_000_000
 """Keys and values after aliases are expanded."""
+YAML_SEPARATORS_MAX = 1_500_000
+"""Line ends and commas in the text, counted before it is parsed: more are refused at once."""
 YAML_ALIASES_MAX = 1_000
 PROBLEMS_MAX = 1_000
 """Problems listed for one manifest; whoever has more repairs these first."""

@@ -146,10 +146,9 @@ def _checked(document: Document, source: str, variables: Mapping[str, str], *, s
     if not document.is_usable:
         return _loaded(document, source, findings, None, {})
     if document.value is None:
-        finding = Finding(
-            (), "PLT-1005", "the manifest is empty", hint="a manifest without phases is written []"
-        )
-        findings.add(finding)
+        if not findings.errors:
+            hint = "a manifest without phases is written []"
+            findings.add(Finding((), "PLT-1005", "the manifest is empty", hint=hint))
         return _loaded(document, source, findings, None, {})
     parts = take_apart(Context(document, variables, findings))
     by_id = check_references(findings, parts, strict=strict)
@@ -257,16 +256,24 @@ def _loaded(
     document: Document, source: str, findings: Findings, parts: Parts | None, by_id: Mapping[str, Draft]
 ) -> Loaded:
     manifest = None
-    if parts is not None and not findings.has_error:
+    if parts is not None and not findings.errors:
         phases = tuple(Phase(id=draft.id or "", **draft.fields) for draft in parts.drafts)
         manifest = Manifest(phases=phases, target_phase=parts.target_phase, envelope=parts.envelope)
     placing = _Placing(document, source)
-    problems = sorted((placing.problem(finding) for finding in findings.kept), key=_order)
-    if findings.left_out:
-        message = f"there are {findings.left_out} or more further problems"
-        hint = "repair the ones above and check again"
-        problems.append(placing.problem(Finding((), "PLT-1018", message, hint=hint)))
+    kept = (*findings.errors, *findings.warnings, *_left_out(findings))
+    problems = sorted((placing.problem(finding) for finding in kept), key=_order)
     return Loaded(manifest, tuple(problems), source, document.text, document, by_id)
+
+
+def _left_out(findings: Findings) -> list[Finding]:
+    result: list[Finding] = []
+    if findings.errors_left_out:
+        message, hint = "there are further errors", "repair the first ones and check again"
+        result.append(Finding((), "PLT-1018", message, hint=hint))
+    if findings.warnings_left_out:
+        message = f"there are {findings.warnings_left_out:,} further warnings"
+        result.append(Finding((), "PLT-1018", message, severity="warning"))
+    return result
 
 
 def _order(problem: Problem) -> tuple[bool, int, int]:

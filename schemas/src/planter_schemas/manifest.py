@@ -45,7 +45,7 @@ class Handler(_Frozen):
 
 
 class Backoff(_Frozen):
-    """The wait after an attempt: ``initial * factor ** (attempt - 1)``, at most ``max``, plus or minus jitter.
+    """The wait after an attempt: ``initial * factor ** (attempt - 1)``, at most ``max``, plus/minus jitter.
 
     Attributes:
         initial_ms: milliseconds before the second attempt.

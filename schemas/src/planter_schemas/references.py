@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from difflib import SequenceMatcher
 
+from planter_schemas import limits
 from planter_schemas.findings import Finding, Findings
 from planter_schemas.forms import Parts
 from planter_schemas.phases import Draft
@@ -17,7 +18,7 @@ _SIMILAR = 0.75
 _SIMILAR_SHORT = 0.85
 """For names of up to four characters, where one letter is a quarter of the name: `lint` is not `link`."""
 _CANDIDATES_MAX = 200
-_COMPARISONS_MAX = 20_000
+_COMPARISONS_MAX = 40_000
 """Over all names of a manifest: about half a second. Beyond, only case and numbers are compared."""
 
 
@@ -157,6 +158,8 @@ class Lookalikes:
 
     def _most_similar(self, name: str) -> str | None:
         """The best of those ids that share a rare pair of letters with the name."""
+        if self._comparisons_left <= 0 or len(name) > 2 * limits.PHASE_ID_LENGTH_MAX:
+            return None
         candidates: dict[str, None] = {}
         for ids in sorted((self._by_pair.get(pair, []) for pair in _pairs(name)), key=len):
             candidates.update(dict.fromkeys(ids[: _CANDIDATES_MAX - len(candidates)]))
@@ -168,15 +171,12 @@ class Lookalikes:
         for candidate in candidates:
             needed = max(_SIMILAR if min(len(name), len(candidate)) > 4 else _SIMILAR_SHORT, best_ratio)
             matcher.set_seq1(candidate.lower())
-            if self._comparisons_left <= 0 or len(name) > 256 or matcher.real_quick_ratio() < needed:
+            if matcher.real_quick_ratio() < needed or matcher.quick_ratio() < needed:
                 continue
-            self._comparisons_left -= 1
-            if (
-                matcher.quick_ratio() >= needed
-                and (ratio := matcher.ratio()) >= needed
-                and ratio > best_ratio
-            ):
+            ratio = matcher.ratio()
+            if ratio >= needed and ratio > best_ratio:
                 best, best_ratio = candidate, ratio
+        self._comparisons_left -= len(candidates)
         return best
 
 

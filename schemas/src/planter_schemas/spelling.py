@@ -17,6 +17,7 @@ from planter_schemas.problems import Path, shown, shown_list
 _HUMP = re.compile(r"(?<!^)(?=[A-Z])")
 _KEY_LENGTH_COMPARED_MAX = 64
 _SHAPES_MAX = 256
+_SHAPE_KEYS_MAX = 32
 
 
 def spellings(name: str) -> tuple[str, str, str]:
@@ -119,6 +120,8 @@ def read_fields(findings: Findings, value: Mapping[str, object], path: Path, tab
         if name is None:
             if is_extension(key):
                 fields.extensions[key] = item
+            elif findings.is_full:
+                findings.errors_left_out += 1  # finding a suggestion for each would take long
             else:
                 findings.add(unknown_key(key, (*path, key), table))
         elif name in fields.written:
@@ -126,7 +129,8 @@ def read_fields(findings: Findings, value: Mapping[str, object], path: Path, tab
         else:
             found[name] = item
             fields.written[name] = key
-    if len(fields.written) + len(fields.extensions) == len(value) and len(table.shapes) < _SHAPES_MAX:
+    is_clean = len(fields.written) + len(fields.extensions) == len(value) <= _SHAPE_KEYS_MAX
+    if is_clean and len(table.shapes) < _SHAPES_MAX:
         names = tuple(canonical.get(key, key) for key in value)
         is_canonical = names == tuple(value)
         table.shapes[tuple(value)] = _Shape(names, fields.written, tuple(fields.extensions), is_canonical)

@@ -6,7 +6,7 @@ for; what they would expand to is counted before anyone walks through it.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import yaml
 from yaml import events
@@ -23,9 +23,9 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NOWHERE = Span(0, 0)
 
 
-class _Entry(NamedTuple):
-    key: Span | None
-    value: Span
+_Entry: TypeAlias = tuple[int, int, int, int]
+"""Start and end of the key (-1 in a list), start and end of the value; a plain tuple, for there are very many."""
+_Entries: TypeAlias = dict[str | int, _Entry]
 
 
 class _Node(NamedTuple):
@@ -42,11 +42,12 @@ class _Open:
     """An object or list whose end has not come yet."""
 
     container: Any
-    entries: dict[str | int, _Entry]
+    entries: _Entries
     anchor: str | None
     start: int
-    is_flow: bool
-    key: str | None = None
+    is_mapping: bool
+    expects_key: bool
+    key: str = ""
     key_span: Span = _NOWHERE
     is_merge: bool = False
     merged: list[tuple[object, Span]] = field(default_factory=list[tuple[object, Span]])
@@ -64,6 +65,10 @@ class _Refused(Exception):
 
 def read_yaml(text: str) -> Document:
     """The data of a YAML text with everything that is wrong with it as text. Never raises for bad input."""
+    if text.count("\n") + text.count(",") > limits.YAML_SEPARATORS_MAX:
+        message = f"the document has more than {limits.YAML_SEPARATORS_MAX:,} line ends and commas"
+        hint = "write a manifest of this size as JSON"
+        return unreadable(text, "yaml", [Finding((), "PLT-1011", message, hint=hint)])
     builder = _Builder()
     try:
         builder.read(text)
@@ -76,7 +81,7 @@ def read_yaml(text: str) -> Document:
         value, span = roots[0].value, roots[0].span
     else:
         value, span = [root.value for root in roots], Span(0, 1)
-        builder.entries[id(value)] = {i: _Entry(None, root.span) for i, root in enumerate(roots)}
+        builder.entries[id(value)] = {index: (-1, -1, *root.span) for index, root in enumerate(roots)}
     places = YamlPlaces(text, value, span, builder.entries)
     return Document(
         text, "yaml", value if roots else None, places, is_stream=len(roots) > 1, findings=builder.findings
@@ -86,9 +91,7 @@ def read_yaml(text: str) -> Document:
 class YamlPlaces:
     """Finds the text of parts of a YAML text."""
 
-    def __init__(
-        self, text: str, root: object, span: Span, entries: dict[int, dict[str | int, _Entry]]
-    ) -> None:
+    def __init__(self, text: str, root: object, span: Span, entries: dict[int, _Entries]) -> None:
         self._text = text
         self._root = root
         self._span = span
@@ -96,20 +99,22 @@ class YamlPlaces:
 
     def locate(self, path: Path, *, at_key: bool) -> Span:
         """See ``documents.Places``."""
-        entry, value = self._entry(path)
-        if entry.key is not None and (at_key or isinstance(value, (dict, list))):
-            return entry.key
-        if isinstance(value, (dict, list)) and self._text[entry.value.start : entry.value.start + 1] in "[{":
-            return Span(entry.value.start, entry.value.start + 1)
-        return entry.value
+        (key_start, key_end, start, end), value = self._entry(path)
+        is_container = isinstance(value, (dict, list))
+        if key_start >= 0 and (at_key or is_container):
+            return Span(key_start, key_end)
+        if is_container and self._text[start : start + 1] in ("[", "{"):
+            return Span(start, start + 1)
+        return Span(start, end)
 
     def written(self, path: Path) -> str:
         """See ``documents.Places``."""
-        span = self._entry(path)[0].value
-        return self._text[span.start : span.end]
+        _, _, start, end = self._entry(path)[0]
+        return self._text[start:end]
 
     def _entry(self, path: Path) -> tuple[_Entry, object]:
-        current, value = _Entry(None, self._span), self._root
+        current: _Entry = (-1, -1, *self._span)
+        value = self._root
         for step in path:
             found = self._entries.get(id(value), {}).get(step)
             if found is None:
@@ -122,7 +127,7 @@ class _Builder:
     def __init__(self) -> None:
         self.findings: list[Finding] = []
         self.roots: list[_Node] = []
-        self.entries: dict[int, dict[str | int, _Entry]] = {}
+        self.entries: dict[int, _Entries] = {}
         self._stack: list[_Open] = []
         self._anchors: dict[str, _Node | None] = {}
         self._node_count = 0
@@ -145,23 +150,22 @@ class _Builder:
                 self._anchors.clear()
 
     def _scalar(self, event: Any) -> None:
-        span = Span(event.start_mark.index, event.end_mark.index)
+        start, end = event.start_mark.index, event.end_mark.index
         text: str = event.value
+        anchor: str | None = event.anchor
+        self._count(1, start, end)
         frame = self._stack[-1] if self._stack else None
-        if frame is not None and frame.key is None and type(frame.container) is dict:
+        if frame is not None and frame.expects_key:
             if event.tag not in (None, "!", yaml_scalars.STRING):
-                raise self._bad_tag(event.tag, span)
-            if event.anchor is not None:
-                self._anchors[event.anchor] = _Node(text, span, 1, 0)
-            self._count(1, span)
-            self._take_key(frame, text, span, is_plain=event.implicit[0])
+                raise self._bad_tag(event.tag, Span(start, end))
+            if anchor is not None:
+                self._anchors[anchor] = _Node(text, Span(start, end), 1, 0)
+            self._take_key(frame, text, Span(start, end), is_plain=event.implicit[0])
             return
-        value = self._value_of(event, text, span)
-        node = _Node(value, span, 1, 0)
-        if event.anchor is not None:
-            self._anchors[event.anchor] = node
-        self._count(1, span)
-        self._take(node)
+        value = self._value_of(event, text, Span(start, end))
+        if anchor is not None:
+            self._anchors[anchor] = _Node(value, Span(start, end), 1, 0)
+        self._take(value, start, end)
 
     def _value_of(self, event: Any, text: str, span: Span) -> object:
         if event.implicit[0]:
@@ -190,18 +194,18 @@ class _Builder:
     def _open(self, event: Any, *, is_mapping: bool) -> None:
         start = event.start_mark.index
         frame = self._stack[-1] if self._stack else None
-        if frame is not None and frame.key is None and type(frame.container) is dict:
+        if frame is not None and frame.expects_key:
             raise self._key_not_text(Span(start, start + 1))
         expected = yaml_scalars.MAPPING if is_mapping else yaml_scalars.SEQUENCE
         if event.tag not in (None, "!", expected):
             raise self._bad_tag(event.tag, Span(start, start + 1))
         if len(self._stack) >= limits.DEPTH_MAX:
             raise self._too_deep(Span(start, start + 1))
-        self._count(1, Span(start, start + 1))
+        self._count(1, start, start + 1)
         container: Any = {} if is_mapping else []
-        entries: dict[str | int, _Entry] = {}
+        entries: _Entries = {}
         self.entries[id(container)] = entries
-        self._stack.append(_Open(container, entries, event.anchor, start, bool(event.flow_style)))
+        self._stack.append(_Open(container, entries, event.anchor, start, is_mapping, expects_key=is_mapping))
         if event.anchor is not None:
             self._anchors[event.anchor] = None
 
@@ -210,10 +214,10 @@ class _Builder:
         if frame.merged:
             self._merge(frame)
         end = event.end_mark.index
-        node = _Node(frame.container, Span(frame.start, end), frame.size, frame.height)
         if frame.anchor is not None:
-            self._anchors[frame.anchor] = node
-        self._take(node)
+            span = Span(frame.start, end)
+            self._anchors[frame.anchor] = _Node(frame.container, span, frame.size, frame.height)
+        self._take(frame.container, frame.start, end, frame.size, frame.height)
 
     def _alias(self, event: Any) -> None:
         span = Span(event.start_mark.index, event.end_mark.index)
@@ -234,21 +238,21 @@ class _Builder:
             raise _Refused(Finding(self._here(), "PLT-1014", message, span=span))
         if len(self._stack) + node.height > limits.DEPTH_MAX:
             raise self._too_deep(span)
-        self._count(node.size, span, is_alias=True)
+        self._count(node.size, *span, is_alias=True)
         frame = self._stack[-1] if self._stack else None
-        if frame is not None and frame.key is None and type(frame.container) is dict:
+        if frame is not None and frame.expects_key:
             if not isinstance(node.value, str):
                 raise self._key_not_text(span)
             self._take_key(frame, node.value, span, is_plain=False)
         else:
-            self._take(_Node(node.value, span, node.size, node.height))
+            self._take(node.value, *span, node.size, node.height)
 
     def _take_key(self, frame: _Open, key: str, span: Span, *, is_plain: bool) -> None:
-        frame.key, frame.key_span = key, span
+        frame.key, frame.key_span, frame.expects_key = key, span, False
         frame.is_merge = is_plain and key == "<<"
         frame.size += 1
         if not frame.is_merge and key in frame.container:
-            first = frame.entries[key].key
+            first = Span(*frame.entries[key][:2])
             self.findings.append(
                 Finding(
                     self._here(),
@@ -263,24 +267,26 @@ class _Builder:
             if len(self.findings) > limits.PROBLEMS_MAX:
                 raise _Refused(self.findings.pop())
 
-    def _take(self, node: _Node) -> None:
+    def _take(self, value: object, start: int, end: int, size: int = 1, height: int = 0) -> None:
         """Put a finished value where it belongs: into its parent, or among the documents."""
         if not self._stack:
-            self.roots.append(node)
+            self.roots.append(_Node(value, Span(start, end), size, height))
             return
         frame = self._stack[-1]
-        frame.size += node.size
-        frame.height = max(frame.height, node.height + 1)
-        if type(frame.container) is list:
-            frame.entries[len(frame.container)] = _Entry(None, node.span)
-            frame.container.append(node.value)
+        frame.size += size
+        if height >= frame.height:
+            frame.height = height + 1
+        if not frame.is_mapping:
+            frame.entries[len(frame.container)] = (-1, -1, start, end)
+            frame.container.append(value)
             return
-        key, frame.key = frame.key, None
+        frame.expects_key = True
+        key = frame.key
         if frame.is_merge:
-            frame.merged.append((node.value, frame.key_span))
-        elif key is not None and key not in frame.container:
-            frame.container[key] = node.value
-            frame.entries[key] = _Entry(frame.key_span, node.span)
+            frame.merged.append((value, frame.key_span))
+        elif key not in frame.container:
+            frame.container[key] = value
+            frame.entries[key] = (*frame.key_span, start, end)
 
     def _merge(self, frame: _Open) -> None:
         """Add the keys of merged objects that the object itself does not have; the first object wins."""
@@ -298,9 +304,10 @@ class _Builder:
                         frame.container[key] = item
                         frame.entries[key] = source_entries[key]
 
-    def _count(self, nodes: int, span: Span, *, is_alias: bool = False) -> None:
+    def _count(self, nodes: int, start: int, end: int, *, is_alias: bool = False) -> None:
         self._node_count += nodes
         if self._node_count > limits.YAML_NODES_MAX:
+            span = Span(start, end)
             message = f"the document has more than {limits.YAML_NODES_MAX:,} keys and values"
             if is_alias:
                 message += " when its aliases are expanded"
@@ -308,10 +315,7 @@ class _Builder:
 
     def _here(self) -> Path:
         """The path of what is being read."""
-        return tuple(
-            frame.key or "" if type(frame.container) is dict else len(frame.container)
-            for frame in self._stack
-        )
+        return tuple(frame.key if frame.is_mapping else len(frame.container) for frame in self._stack)
 
     def _bad_tag(self, tag: str, span: Span) -> _Refused:
         name = tag.replace("tag:yaml.org,2002:", "!!")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from planter_protocol import PlanClient, PlannerUnavailable
+from nats.errors import Error as NatsError
+from planter_protocol import PlanClient, PlannerUnavailable, ProtocolError
 from planter_protocol.client import load_object
 from planter_testkit.checker import Verdict, judge
 from planter_testkit.nats import READY_SECONDS, end
@@ -83,3 +84,12 @@ async def judged(client: PlanClient, session: str) -> Verdict:
     }
     plans = {name: msgspec.json.decode(await load_object(client.js, name)) for name in references}
     return judge(session, commits, plans)
+
+
+async def judged_through_restarts(client: PlanClient, session: str) -> Verdict:
+    """As ``judged``, for a time in which the server is away now and then."""
+    while True:
+        try:
+            return await judged(client, session)
+        except (ProtocolError, NatsError, TimeoutError):
+            await asyncio.sleep(0.1)

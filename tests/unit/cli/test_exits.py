@@ -29,6 +29,7 @@ from planter_protocol.names import InvalidName
         (wire.RequestRefused("manifest.invalid", "bad"), Exit.INVALID),
         (wire.RequestRefused("phase.unknown", "no such phase"), Exit.NOT_FOUND),
         (InvalidName("session id", "a b"), Exit.USAGE),
+        (PermissionError(13, "Permission denied", "/data"), Exit.NO),
         (ZeroDivisionError("x"), Exit.NO),
     ],
 )

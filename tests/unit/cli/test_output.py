@@ -17,7 +17,8 @@ def test_durations_are_written_for_people(seconds, text):
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("10m", 600), ("1h30m", 5_400), ("500ms", 0.5), ("7", 7), ("1.5s", 1.5)]
+    ("text", "seconds"),
+    [("90s", 90), ("10m", 600), ("1h30m", 5_400), ("500ms", 0.5), ("7", 7), ("1.5s", 1.5)],
 )
 def test_durations_are_read_as_people_write_them(text, seconds):
     assert parse_duration(text) == seconds

@@ -59,7 +59,8 @@ def test_a_failed_attempt_backs_off_with_its_reason():
     view.apply([{"type": "PhaseTargeted", "phaseId": "a", "attempt": 2, "runtimeId": "r"}], 1_100)
 
     changes = view.apply(
-        [{"type": "AttemptFailed", "phaseId": "a", "attempt": 2, "message": "exit 1", "retryAt": 3_500}], 1_500
+        [{"type": "AttemptFailed", "phaseId": "a", "attempt": 2, "message": "exit 1", "retryAt": 3_500}],
+        1_500,
     )
 
     assert changes == [Change(1_500, "a", "backing_off", "exit 1; again in 2.0s attempt 2/3")]

@@ -26,20 +26,25 @@ app = typer.Typer(
 )
 
 
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 (typer calls it with the option's value)
+    if wanted:
+        from planter import __version__  # noqa: PLC0415
+
+        typer.echo(f"planter {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _before(  # pyright: ignore[reportUnusedFunction]: typer calls it
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)
+        bool,
+        typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version),
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show Python tracebacks [env: PLANTER_DEBUG].")
     ] = False,
 ) -> None:
-    if version:
-        from planter import __version__  # noqa: PLC0415
-
-        typer.echo(f"planter {__version__}")
-        raise typer.Exit
+    del version
     set_debug(on=debug or os.environ.get("PLANTER_DEBUG", "") not in ("", "0"))
 
 

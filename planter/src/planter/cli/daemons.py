@@ -80,13 +80,17 @@ def serve(
     import asyncio  # noqa: PLC0415
 
     from planter import logs  # noqa: PLC0415
-    from planter.shell.daemon import PlannerOptions  # noqa: PLC0415
+    from planter.errors import PlanterError  # noqa: PLC0415
+    from planter.shell.daemon import ConnectionLost, PlannerOptions  # noqa: PLC0415
     from planter.shell.daemon import serve as run_planner  # noqa: PLC0415
 
     chosen = settings(nats_url=nats, log_format=log_format)
     logs.configure(chosen.log_format, chosen.log or "info")
     options = PlannerOptions(nats_url=chosen.nats_url, planner_id=planner_id, replicas=replicas, wait=wait)
-    asyncio.run(run_planner(options))
+    try:
+        asyncio.run(run_planner(options))
+    except ConnectionLost as error:
+        raise PlanterError(str(error), "start the planner again once the server is well") from error
     return Exit.OK
 
 

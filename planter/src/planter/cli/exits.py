@@ -70,6 +70,8 @@ def explain(error: BaseException) -> Explained:
         found = table(error)
         if found is not None:
             return found
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return Explained(f"{error.filename}: {error.strerror}", None, Exit.NO)
     kind = type(error).__name__
     return Explained(
         f"unexpected {kind}: {error}", "run again with --debug to see where it comes from", Exit.NO
@@ -156,7 +158,10 @@ def _protocol_error(error: BaseException) -> Explained | None:
     text = str(error)
     match error:
         case errors.ServerUnreachable():
-            remedy = "start everything on this machine with `planter dev`, or name a server with --nats URL"
+            remedy = (
+                "`planter dev` starts everything on this machine, `planter run FILE --local` for one run; "
+                "--nats URL names another server"
+            )
             return Explained(text, remedy, Exit.UNREACHABLE)
         case errors.JetStreamUnavailable() | errors.PlannerUnavailable():
             return Explained(text, None, Exit.UNREACHABLE)

@@ -1,0 +1,27 @@
+"""The Planter runtime: takes targets, runs phases, reports.
+
+Beside it stands the SDK for phases that are functions: ``Runtime``, ``PhaseContext`` and the two failures. Importing
+this package is light on purpose: it is imported for every ``python`` phase, and next to user code.
+"""
+
+from planter_runtime.errors import PermanentFailure, TemporaryFailure
+
+TYPE_CHECKING = False  # what type checkers look for, without importing typing
+if TYPE_CHECKING:
+    from planter_runtime.context import PhaseContext
+    from planter_runtime.sdk import Runtime
+
+__version__ = "0.1.0"
+__all__ = ["PermanentFailure", "PhaseContext", "Runtime", "TemporaryFailure"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "Runtime":
+        from planter_runtime.sdk import Runtime  # noqa: PLC0415
+
+        return Runtime
+    if name == "PhaseContext":
+        from planter_runtime.context import PhaseContext  # noqa: PLC0415
+
+        return PhaseContext
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

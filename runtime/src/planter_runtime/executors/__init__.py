@@ -1,0 +1,30 @@
+"""The ways to run a phase, behind one interface (``executor``)."""
+
+from collections.abc import Sequence
+
+from planter_runtime.executors.exec import ExecExecutor
+from planter_runtime.executors.executor import Execution, Executor
+from planter_runtime.executors.handlers import HandlerExecutor
+from planter_runtime.executors.noop import NoopExecutor
+from planter_runtime.executors.process import ProcessGroups
+from planter_runtime.executors.python import PythonExecutor
+from planter_runtime.executors.shell import ShellExecutor
+from planter_runtime.sdk import Handler
+from planter_runtime.work import HANDLER
+
+__all__ = ["Execution", "Executor", "executors_for"]
+
+
+def executors_for(
+    kinds: Sequence[str], handlers: Sequence[Handler], groups: ProcessGroups
+) -> dict[str, Executor]:
+    """The executors of the named kinds, and the one for handlers. Unknown kinds are a ValueError."""
+    known: dict[str, Executor] = {
+        "noop": NoopExecutor(),
+        "exec": ExecExecutor(groups),
+        "shell": ShellExecutor(groups),
+        "python": PythonExecutor(groups),
+    }
+    if unknown := sorted(set(kinds) - set(known)):
+        raise ValueError(f"unknown executors {', '.join(unknown)}: there are {', '.join(known)}")
+    return {**{kind: known[kind] for kind in kinds}, HANDLER: HandlerExecutor(handlers)}

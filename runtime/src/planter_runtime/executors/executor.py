@@ -1,0 +1,35 @@
+"""What every executor is: a way to do the work of an attempt."""
+
+from typing import Protocol
+
+import anyio
+
+from planter_runtime.outcomes import Outcome
+from planter_runtime.phase_log import PhaseLog
+from planter_runtime.work import Work
+
+
+class Execution:
+    """One execution of an attempt."""
+
+    def __init__(self, work: Work, log: PhaseLog) -> None:
+        self.work = work
+        self.log = log
+        self.leftover: anyio.Event | None = None
+        """Set by an executor that cannot be ended: the slot stays taken until the event is set."""
+
+
+class Executor(Protocol):
+    """A way to run phases; one object serves all attempts of its kind at the same time."""
+
+    def unfit(self, work: Work) -> str | None:
+        """Why this work cannot be executed here; None when it can. Quick, and without effects."""
+        ...
+
+    async def execute(self, execution: Execution) -> Outcome:
+        """Do the work.
+
+        Cancelled through an anyio scope at timeout, cancellation and shutdown: it then ends what it started,
+        within a few seconds, before it lets the cancellation pass. Any exception becomes a failure.
+        """
+        ...

@@ -1,0 +1,151 @@
+"""Targets without ``x-run``: a registered function, chosen by the selector's labels."""
+
+import asyncio
+import contextvars
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio
+import msgspec
+
+from planter_runtime.context import PhaseContext
+from planter_runtime.errors import PermanentFailure, TemporaryFailure
+from planter_runtime.executors.executor import Execution
+from planter_runtime.outcomes import Completed, Outcome, completed, failed
+from planter_runtime.phase_log import PhaseLog
+from planter_runtime.sdk import Handler
+from planter_runtime.work import Work, best_handler
+
+_LINES_WITHOUT_WAITING = 100
+
+
+class HandlerExecutor:
+    """Runs async handlers in the event loop and the others in threads."""
+
+    def __init__(self, handlers: Sequence[Handler]) -> None:
+        self._handlers = tuple(handlers)
+        self._labels = {index: handler.labels for index, handler in enumerate(handlers)}
+
+    def unfit(self, work: Work) -> str | None:
+        """A handler whose labels are all in the selector is needed."""
+        labels = work.target.labels
+        if best_handler(self._labels, labels) is not None:
+            return None
+        return f"no handler here for the labels {shown_labels(labels)}, and the phase has no x-run"
+
+    async def execute(self, execution: Execution) -> Outcome:
+        """Call the handler; complete with what it returns."""
+        index = best_handler(self._labels, execution.work.target.labels)
+        assert index is not None
+        handler = self._handlers[index]
+        cancelled = anyio.Event()
+        log = execution.log
+        write = log.say if handler.is_async else _from_thread(log, asyncio.get_running_loop())
+        context = _context(execution.work, cancelled, write)
+        arguments = (context,) if handler.takes_context else ()
+        try:
+            if handler.is_async:
+                return _outcome(await handler.function(*arguments))
+            return _outcome(await _in_thread(execution, lambda: handler.function(*arguments)))
+        except Exception as error:
+            return _failure(error, log)
+        finally:
+            cancelled.set()
+
+
+def shown_labels(labels: dict[str, str]) -> str:
+    """Labels for people."""
+    return ", ".join(f"{key}={value}" for key, value in sorted(labels.items())) or "(none)"
+
+
+async def _in_thread(execution: Execution, call: Callable[[], Any]) -> Any:
+    """What the call returns or raises. Cancelled, it leaves the thread behind as ``execution.leftover``.
+
+    The thread is a daemon of its own: one that never returns must not keep the process from ending.
+    """
+    loop = asyncio.get_running_loop()
+    ended = anyio.Event()
+    result: list[Any] = []
+    errors: list[Exception] = []
+    variables = contextvars.copy_context()
+
+    def work() -> None:
+        try:
+            result.append(variables.run(call))
+        except Exception as error:
+            errors.append(error)
+        except BaseException as error:  # SystemExit in a thread ends the thread, nothing else
+            errors.append(RuntimeError(f"the handler raised {type(error).__name__}"))
+        try:
+            loop.call_soon_threadsafe(ended.set)
+        except RuntimeError:
+            pass  # the loop is closed: nobody waits any more
+
+    threading.Thread(target=work, name=f"phase {execution.work.target.phase_id}", daemon=True).start()
+    try:
+        await ended.wait()
+    except anyio.get_cancelled_exc_class():
+        if not ended.is_set():
+            execution.leftover = ended
+        raise
+    if errors:
+        raise errors[0]
+    return result[0]
+
+
+def _from_thread(log: PhaseLog, loop: asyncio.AbstractEventLoop) -> Callable[[str, str], None]:
+    """``say`` for a thread; every so many lines the thread waits for room, so that memory stays bounded."""
+    count = 0
+
+    async def say_and_wait(text: str, level: str) -> None:
+        log.say(text, level)
+        await log.room()
+
+    def write(text: str, level: str) -> None:
+        nonlocal count
+        count += 1
+        try:
+            if count % _LINES_WITHOUT_WAITING:
+                loop.call_soon_threadsafe(log.say, text, level)
+            elif threading.get_ident() != getattr(loop, "_thread_id", None):
+                asyncio.run_coroutine_threadsafe(say_and_wait(text, level), loop).result(10)
+        except (RuntimeError, TimeoutError):
+            pass  # the runtime is ending
+
+    return write
+
+
+def _context(work: Work, cancelled: anyio.Event, write: Callable[[str, str], None]) -> PhaseContext:
+    target = work.target
+    timeout = work.timeout_seconds
+    return PhaseContext(
+        session=target.session_id,
+        phase=target.phase_id,
+        attempt=target.attempt,
+        fence=target.fence,
+        labels=target.labels,
+        deadline=None if timeout is None else datetime.now(UTC) + timedelta(seconds=timeout),
+        cancelled=cancelled,
+        write=write,
+    )
+
+
+def _outcome(result: Any) -> Outcome:
+    if result is None:
+        return Completed()
+    try:
+        return completed(msgspec.json.encode(result))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        message = f"the handler returned something that is not JSON: {error}"
+        return failed(message, "exception", retryable=False)
+
+
+def _failure(error: Exception, log: PhaseLog) -> Outcome:
+    if isinstance(error, PermanentFailure | TemporaryFailure):
+        text = str(error) or type(error).__name__
+        return failed(text, "exception", retryable=isinstance(error, TemporaryFailure))
+    log.say("".join(traceback.format_exception(error)).rstrip("\n"), "error")
+    return failed(f"{type(error).__name__}: {error}".removesuffix(": "), "exception")

@@ -1,0 +1,315 @@
+"""Child processes: a session of their own, a clean environment, and nothing left of them afterwards.
+
+Linux: the child dies when the runtime does, even by kill -9 (``PR_SET_PDEATHSIG``). This reaches the child only:
+grandchildren of a runtime that was killed with -9 live on until they notice.
+"""
+
+import ctypes
+import errno
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from planter_protocol.messages import Failure
+from planter_runtime.outcomes import Completed, Failed, Outcome, cut, failed
+from planter_runtime.phase_log import PhaseLog
+from planter_runtime.work import Work
+
+TERM_SECONDS = 2.0
+"""From SIGTERM to SIGKILL."""
+LAST_WORDS_SECONDS = 0.5
+"""After the child has ended, a pipe that stays open and silent for this long is closed."""
+LAST_WORDS_SECONDS_MAX = 5.0
+READ_BYTES = 64 * 1024
+
+INHERITED = (
+    "PATH HOME LANG LC_ALL LC_CTYPE TZ TMPDIR USER LOGNAME SHELL VIRTUAL_ENV".split()  # noqa: SIM905
+)
+_TEMPORARY = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+_PR_SET_PDEATHSIG = 1
+_POLL_SECONDS = 0.02
+
+Consumer = Callable[[bytes], Awaitable[None]]
+
+
+class ProcessGroups:
+    """The process groups that run now, so that a runtime in a hurry can end them all."""
+
+    def __init__(self) -> None:
+        self._groups: set[int] = set()
+
+    def add(self, group: int) -> None:
+        """A group was started."""
+        self._groups.add(group)
+
+    def remove(self, group: int) -> None:
+        """A group has ended."""
+        self._groups.discard(group)
+
+    def kill_all(self) -> None:
+        """SIGKILL to every group."""
+        for group in self._groups:
+            _signal_group(group, signal.SIGKILL)
+
+
+class Command(msgspec.Struct, frozen=True):
+    """A process to start."""
+
+    argv: tuple[str, ...]
+    folder: Path
+    environment: dict[str, str]
+    pass_fds: tuple[int, ...] = ()
+    hand_over: tuple[int, ...] = ()
+    """Like ``pass_fds``, and closed on our side as soon as the child has them."""
+
+
+class CannotStart(Exception):
+    """The process could not be started; ``failure`` says why."""
+
+    def __init__(self, failure: Failed) -> None:
+        self.failure = failure
+        super().__init__(failure.failure.message)
+
+
+def environment(work: Work, source: Mapping[str, str]) -> dict[str, str]:
+    """Everything that a child sees: a few variables of the runtime, who it is, and what the phase gives.
+
+    The folder of our own interpreter is in front of ``PATH``, so that ``python`` means the runtime's own.
+    """
+    target = work.target
+    found = {name: source[name] for name in INHERITED if name in source}
+    found["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), found.get("PATH", os.defpath)])
+    found["PLANTER_SESSION"] = target.session_id
+    found["PLANTER_PHASE"] = target.phase_id
+    found["PLANTER_ATTEMPT"] = str(target.attempt)
+    found["PLANTER_FENCE"] = str(target.fence)
+    return {**found, **(work.run.env if work.run else {})}
+
+
+async def run_process(
+    command: Command, log: PhaseLog, groups: ProcessGroups, extra: Mapping[int, Consumer] | None = None
+) -> int:
+    """Run a child to its end, its output to the log; returns its status, negative for a signal.
+
+    ``extra`` are further pipes to read, by descriptor; they are closed here. Cancelled, it sends SIGTERM to the
+    whole group and SIGKILL ``TERM_SECONDS`` later. Whatever is left of the group afterwards is killed.
+
+    Raises:
+        CannotStart: the program or the folder is missing, or the system refuses.
+    """
+    extra = extra or {}
+    try:
+        child = _Child(_popen(command), groups)
+    except CannotStart:
+        for fd in extra:
+            os.close(fd)
+        raise
+    finally:
+        for fd in command.hand_over:
+            os.close(fd)
+    stdout, stderr = child.pipes
+    pumps = [
+        _Pump(stdout, _to_log(log, "stdout")),
+        _Pump(stderr, _to_log(log, "stderr")),
+        *(_Pump(fd, consume) for fd, consume in extra.items()),
+    ]
+    try:
+        async with anyio.create_task_group() as tasks:
+            for pump in pumps:
+                tasks.start_soon(pump.run)
+            try:
+                await child.ended()
+            except anyio.get_cancelled_exc_class():
+                with anyio.CancelScope(shield=True):
+                    await child.terminate()
+                raise
+            finally:
+                status = child.bury()
+                for pump in pumps:
+                    pump.child_has_ended()
+    finally:
+        for pump in pumps:
+            pump.close()
+    return status
+
+
+def outcome_of(status: int, program: str) -> Outcome:
+    """What the exit status of a program means."""
+    if status == 0:
+        return Completed()
+    if status > 0:
+        message = f"{program} exited with code {status}"
+        return Failed(Failure(message=cut(message), kind="exit", exit_code=status))
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    return Failed(Failure(message=cut(f"{program} was ended by {name}"), kind="signal", signal=name))
+
+
+class _Child:
+    """A started process that leads its own group."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", groups: ProcessGroups) -> None:
+        self._process = process
+        self._groups = groups
+        groups.add(process.pid)
+        assert process.stdout
+        assert process.stderr
+        self.pipes = os.dup(process.stdout.fileno()), os.dup(process.stderr.fileno())
+        process.stdout.close()
+        process.stderr.close()
+        try:
+            self._handle = os.pidfd_open(process.pid)
+        except (AttributeError, OSError):  # not Linux, or too old
+            self._handle = None
+
+    async def ended(self) -> None:
+        """Wait for the leader's end, without reaping it: its id, and so the group's, stays ours."""
+        if self._handle is None:
+            while self._process.poll() is None:
+                await anyio.sleep(_POLL_SECONDS)
+        elif not select.select([self._handle], [], [], 0)[0]:
+            await anyio.wait_readable(self._handle)
+
+    async def terminate(self) -> None:
+        """SIGTERM to the group; returns when the leader has ended or ``TERM_SECONDS`` are over."""
+        _signal_group(self._process.pid, signal.SIGTERM)
+        with anyio.move_on_after(TERM_SECONDS):
+            await self.ended()
+
+    def bury(self) -> int:
+        """SIGKILL to what is left of the group; the leader's status."""
+        _signal_group(self._process.pid, signal.SIGKILL)
+        self._groups.remove(self._process.pid)
+        if self._handle is not None:
+            os.close(self._handle)
+        return self._process.wait()  # at once: it has ended or was just killed
+
+
+class _Pump:
+    """Reads a pipe to its end. It goes on while the child is being ended, so that last words are not lost."""
+
+    def __init__(self, fd: int, consume: Consumer) -> None:
+        self._fd = fd
+        self._consume = consume
+        self._scope = anyio.CancelScope(shield=True)
+        self._waiting: anyio.CancelScope | None = None
+        self._child_has_ended = False
+        os.set_blocking(fd, False)
+
+    async def run(self) -> None:
+        with self._scope:
+            while True:
+                try:
+                    data = os.read(self._fd, READ_BYTES)
+                except BlockingIOError:
+                    if not await self._readable():
+                        return
+                    continue
+                except OSError:
+                    return
+                if not data:
+                    return
+                await self._consume(data)
+
+    async def _readable(self) -> bool:
+        """False when nothing is to be expected any more."""
+        last_words = self._child_has_ended
+        with anyio.CancelScope() as self._waiting:
+            if last_words:
+                self._waiting.deadline = anyio.current_time() + LAST_WORDS_SECONDS
+            await anyio.wait_readable(self._fd)
+            return True
+        return not last_words
+
+    def child_has_ended(self) -> None:
+        """From now on a silent pipe is at its end: a grandchild may hold it open for ever."""
+        self._child_has_ended = True
+        self._scope.deadline = anyio.current_time() + LAST_WORDS_SECONDS_MAX
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    def close(self) -> None:
+        """Close the pipe; a grandchild that writes on gets SIGPIPE."""
+        os.close(self._fd)
+
+
+def _to_log(log: PhaseLog, stream: str) -> Consumer:
+    async def consume(data: bytes) -> None:
+        log.write("stderr" if stream == "stderr" else "stdout", data)
+        await log.room()
+
+    return consume
+
+
+def _popen(command: Command) -> "subprocess.Popen[bytes]":
+    program = command.argv[0]
+    if not command.folder.is_dir():
+        message = f"the folder {str(command.folder)!r} does not exist: correct `cwd`, or make it in an earlier phase"
+        raise CannotStart(failed(message, "refused", retryable=False))
+    try:
+        return subprocess.Popen(
+            command.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=command.folder,
+            env=command.environment,
+            pass_fds=command.pass_fds + command.hand_over,
+            start_new_session=True,
+            preexec_fn=_die_with_parent(),  # noqa: PLW1509  (one prepared system call, no locks)
+        )
+    except FileNotFoundError:
+        message = f"command {program!r} was not found: install it, or correct `PATH` or the name"
+        raise CannotStart(failed(message, "refused", retryable=False)) from None
+    except PermissionError:
+        message = f"command {program!r} may not be executed: check its permissions (chmod +x)"
+        raise CannotStart(failed(message, "refused", retryable=False)) from None
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        if isinstance(error, OSError) and error.errno == errno.E2BIG:
+            message = f"command {program!r} gets too many bytes of arguments and environment: use a file"
+            raise CannotStart(failed(message, "refused", retryable=False)) from None
+        temporary = isinstance(error, OSError) and error.errno in _TEMPORARY
+        message = f"command {program!r} cannot be started: {error}"
+        raise CannotStart(failed(message, "refused", retryable=temporary)) from None
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """What the child does between fork and exec; everything is looked up here, before the fork."""
+    if _prctl is None:
+        return None
+    prctl, parent = _prctl, os.getpid()
+
+    def arm() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL.value, 0, 0, 0)
+        if os.getppid() != parent:  # it died in between
+            os._exit(1)
+
+    return arm
+
+
+def _find_prctl() -> Callable[..., int] | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        return ctypes.CDLL(None, use_errno=True).prctl
+    except (OSError, AttributeError):
+        return None
+
+
+_prctl = _find_prctl()
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        pass  # all gone, or nothing in it is ours any more

@@ -1,0 +1,105 @@
+"""``{python: "module:function"}``: a function in an interpreter of its own, called with ``with``.
+
+The call goes to the child in an unlinked file, the answer comes back through a pipe that is not stdout: whatever
+the function prints is log.
+"""
+
+import os
+import sys
+import tempfile
+from typing import Literal
+
+import msgspec
+
+from planter_runtime.executors.executor import Execution
+from planter_runtime.executors.process import (
+    CannotStart,
+    Command,
+    ProcessGroups,
+    environment,
+    outcome_of,
+    run_process,
+)
+from planter_runtime.outcomes import RESULT_BYTES_MAX, Completed, Outcome, completed, failed, with_last_line
+from planter_runtime.work import Work
+
+_ANSWER_BYTES_MAX = 16 * RESULT_BYTES_MAX
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    """What the child says: a result, or an error, or (an empty object) a function that returned None."""
+
+    result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    error: str | None = None
+    kind: Literal["exception", "refused"] = "exception"
+    retryable: bool = True
+
+
+class PythonExecutor:
+    """Runs functions of modules in the work folder, each call in a new process."""
+
+    def __init__(self, groups: ProcessGroups) -> None:
+        self._groups = groups
+
+    def unfit(self, work: Work) -> str | None:
+        """Whether the function exists is found out by the child."""
+        del work
+
+    async def execute(self, execution: Execution) -> Outcome:
+        """Call the function; complete with what it returns."""
+        work = execution.work
+        assert work.run is not None
+        answer = bytearray()
+
+        async def collect(data: bytes) -> None:
+            if len(answer) <= _ANSWER_BYTES_MAX:
+                answer.extend(data)
+
+        try:
+            with _call_file(work) as call:
+                reader, writer = os.pipe()
+                command = Command(
+                    argv=_argv(call.fileno(), writer),
+                    folder=work.folder,
+                    environment=environment(work, os.environ),
+                    pass_fds=(call.fileno(),),
+                    hand_over=(writer,),
+                )
+                status = await run_process(command, execution.log, self._groups, {reader: collect})
+        except CannotStart as error:
+            return error.failure
+        name = f"`{work.run.python}`"
+        if status != 0:
+            return with_last_line(outcome_of(status, name), execution.log.last_error_line)
+        return _read(bytes(answer), name)
+
+
+def _argv(call: int, answer: int) -> tuple[str, ...]:
+    # -P: a file `json.py` in the work folder must not meet our child before the function asks for it.
+    return (sys.executable, "-P", "-m", "planter_runtime.child", str(call), str(answer))
+
+
+def _call_file(work: Work) -> "tempfile._TemporaryFileWrapper[bytes]":
+    assert work.run is not None
+    folders = [str(work.folder)]
+    if work.folder != work.workdir:
+        folders.append(str(work.workdir))
+    call = {"function": work.run.python, "with": work.run.arguments, "path": folders}
+    file = tempfile.TemporaryFile()  # noqa: SIM115  (the caller closes it)
+    file.write(msgspec.json.encode(call))
+    file.flush()
+    file.seek(0)
+    return file  # pyright: ignore[reportReturnType]
+
+
+def _read(data: bytes, name: str) -> Outcome:
+    """The child's answer; one that is missing or broken is a failure, never a success."""
+    try:
+        answer = msgspec.json.decode(data, type=_Answer)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        if len(data) > _ANSWER_BYTES_MAX:
+            return completed(data)
+        return failed(f"the process of {name} ended without a result", "exception")
+    if answer.error is not None:
+        return failed(answer.error, answer.kind, retryable=answer.retryable)
+    return Completed() if answer.result is msgspec.UNSET else completed(bytes(answer.result))
