@@ -1,7 +1,7 @@
 """The Planter runtime: takes targets, runs phases, reports.
 
-Beside it stands the SDK for phases that are functions: ``Runtime``, ``PhaseContext`` and the two failures. Importing
-this package is light on purpose: it is imported for every ``python`` phase, and next to user code.
+Beside it stands the SDK for phases that are functions: ``Runtime``, ``PhaseContext`` and the two failures.
+Importing this package is light on purpose: every ``python`` phase does it, and user code beside it.
 """
 
 from planter_runtime.errors import PermanentFailure, TemporaryFailure

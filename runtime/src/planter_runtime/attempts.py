@@ -205,9 +205,7 @@ class Attempts:
             return orders if attempt.started is None else [*orders, self._running(attempt)]
         ended = self._ended.get(phase)
         if ended is None or ended.said is None:
-            return [
-                self._note("target.repeated", target, "it has ended; its report is not kept any more")
-            ]
+            return [self._note("target.repeated", target, "it has ended; its report is not kept any more")]
         self._ended.move_to_end(phase)
         return [ended.said]
 
@@ -219,9 +217,7 @@ class Attempts:
             if attempt.superseded:
                 continue
             attempt.superseded = True
-            orders.append(
-                self._note("attempt.superseded", attempt.target, "a newer one was targeted here")
-            )
+            orders.append(self._note("attempt.superseded", attempt.target, "a newer one was targeted here"))
             match attempt.stage:
                 case _Stage.QUEUED:
                     self._let_go(key)

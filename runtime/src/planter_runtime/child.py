@@ -1,8 +1,8 @@
 """``python -P -m planter_runtime.child CALL ANSWER``: call one function, answer through a pipe.
 
-CALL is a descriptor to read ``{"function": "module:function", "with": {...}, "path": [...]}`` from, ANSWER one to
-write ``{"result": ...}`` or ``{"error": ..., "kind": ..., "retryable": ...}`` to. Standard library only, and little
-of it: this is started for every attempt.
+CALL is a descriptor to read ``{"function": "module:function", "with": {...}, "path": [...]}`` from,
+ANSWER one to write ``{"result": ...}`` or ``{"error": ..., "kind": ..., "retryable": ...}`` to. Standard
+library only, and little of it: this is started for every attempt.
 """
 
 import json
@@ -77,7 +77,9 @@ def _call(function: Any, name: str, arguments: dict[str, Any]) -> Any:
         result = function(**arguments)
     except TypeError as error:
         if error.__traceback__ is None or error.__traceback__.tb_next is None:  # raised by the call itself
-            raise _Unusable(f"`{name}` cannot be called with these arguments: {error}; check `with`") from None
+            raise _Unusable(
+                f"`{name}` cannot be called with these arguments: {error}; check `with`"
+            ) from None
         raise
     if hasattr(result, "__await__"):
         import asyncio  # noqa: PLC0415  (100 ms that only async functions need)

@@ -44,12 +44,13 @@ class PhaseContext:
         self.deadline = deadline
         self.cancelled = cancelled
         self._write = write
-        self.logger = logging.Logger(f"planter.{session}.{phase}")
+        # Not from getLogger, which would keep one for every phase for ever.
+        self.logger = logging.Logger(f"planter.{session}.{phase}")  # noqa: LOG001
         self.logger.addHandler(_ToPhaseLog(write))
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether the attempt is to end: for handlers in threads, which nobody can stop, to ask now and then."""
+        """Whether the attempt is to end: for handlers in threads to ask, which nobody can stop."""
         return self.cancelled.is_set()
 
     def log(self, text: str, level: str = "info") -> None:

@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -57,7 +57,7 @@ def _load_file(path: Path) -> ModuleType:
 
 
 @contextmanager
-def _marked() -> Iterator[None]:
+def _marked() -> Generator[None]:
     global _loading  # noqa: PLW0603  (one process, one loader)
     _loading += 1
     try:

@@ -1,7 +1,7 @@
 """Acks and reports on their way: kept until a stream has confirmed them, many in one message.
 
-Per session one flush is under way at a time; what comes meanwhile collects for the next one. A final report that
-finds the ack or the running report of its attempt still unsent takes their place, for it implies both.
+Per session one flush is under way at a time; what comes meanwhile collects for the next one. A final report
+that finds the ack or the running report of its attempt still unsent takes their place, for it implies both.
 """
 
 from collections.abc import Iterable, Iterator
@@ -97,7 +97,7 @@ class Outbox:
 
 
 def messages(name: bytes, items: Iterable[bytes]) -> Iterator[bytes]:
-    """JSON objects as messages of at most ``MESSAGE_BYTES_MAX``: alone as they are, several as a list ``name``."""
+    """JSON objects as messages of at most ``MESSAGE_BYTES_MAX``: one as it is, several as a list ``name``."""
     portion: list[bytes] = []
     size = 0
     for item in items:

@@ -1,6 +1,7 @@
 """The output of one attempt on its way to ``plan.session.<id>.log``: in order, confirmed, bounded.
 
-A log that cannot be sent never fails the phase: a batch is given up after ``GIVE_UP_SECONDS``, with a warning.
+A log that cannot be sent never fails the phase: a batch is given up after ``GIVE_UP_SECONDS``, with a
+warning.
 """
 
 import time
@@ -82,7 +83,9 @@ class PhaseLog:
             for text in splitter.end():
                 self._add(stream, "info", text)
         if self._dropped:
-            self._add("log", "warning", f"[{self._dropped:,} lines dropped: they came faster than they were sent]")
+            self._add(
+                "log", "warning", f"[{self._dropped:,} lines dropped: they came faster than they were sent]"
+            )
         self._closing = True
         self._hurry.set()
         while self._sending is not None:

@@ -64,11 +64,12 @@ class Runtime:
     ) -> Callable[[Function], Function]:
         """Register a function for phases without ``x-run`` whose selector has all these labels.
 
-        Of several that fit, the one with most labels is taken; without labels it takes what no other does. The
-        function has no parameter or one, the ``PhaseContext``; what it returns becomes the phase's result, as
-        JSON, at most 64 KiB. Async functions are run in the runtime's event loop and must not block it, others
-        in a thread of their own. A thread cannot be stopped: at timeout or cancellation its attempt is reported
-        at once, but its slot stays taken until the function returns (it can ask ``ctx.is_cancelled``).
+        Of several that fit, the one with most labels is taken; without labels it takes what no other does.
+        The function has no parameter or one, the ``PhaseContext``; what it returns becomes the phase's
+        result, as JSON, at most 64 KiB. Async functions are run in the runtime's event loop and must not
+        block it, others in a thread of their own. A thread cannot be stopped: at timeout or cancellation its
+        attempt is reported at once, but its slot stays taken until the function returns (it can ask
+        ``ctx.is_cancelled``).
 
         Raises:
             HandlerUnusable: the function takes more than one parameter, or the same labels have a handler.
@@ -118,7 +119,9 @@ class Runtime:
 
 def _takes_context(function: Callable[..., Any], name: str) -> bool:
     parameters = inspect.signature(function).parameters.values()
-    needed = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    needed = [
+        p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
     by_place = [
         p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)
     ]

@@ -162,6 +162,12 @@ def duration_ms(context: Context, value: object, path: Path, what: str) -> int |
     return milliseconds
 
 
+def _as_found(value: object) -> str:
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        return shown(str(value))
+    return _TYPE_NAMES.get(type(value), "another type")
+
+
 def attempts(context: Context, value: object, path: Path) -> int | None:
     """A number of attempts: an integer or digits, variables replaced (protocol, `retry.maxAttempts`)."""
     text = value
@@ -176,7 +182,7 @@ def attempts(context: Context, value: object, path: Path) -> int | None:
         number = text
     if number is not None and 1 <= number <= limits.ATTEMPTS_MAX:
         return number
-    found = shown(str(text)) if isinstance(text, (str, int, float)) else _TYPE_NAMES.get(type(value), "")
+    found = _as_found(text)
     message = f"maxAttempts must be a number from 1 to {limits.ATTEMPTS_MAX}, found {found}"
     hint = "it counts all attempts: 1 means no retry"
     context.findings.add(Finding(path, "PLT-1109", message, label="not a count", hint=hint))

@@ -24,7 +24,7 @@ _NOWHERE = Span(0, 0)
 
 
 _Entry: TypeAlias = tuple[int, int, int, int]
-"""Start and end of the key (-1 in a list), start and end of the value; a plain tuple, for there are very many."""
+"""Start and end of the key (-1 in a list), start and end of the value; plain, because there are very many."""
 _Entries: TypeAlias = dict[str | int, _Entry]
 
 
@@ -81,7 +81,9 @@ def read_yaml(text: str) -> Document:
         value, span = roots[0].value, roots[0].span
     else:
         value, span = [root.value for root in roots], Span(0, 1)
-        builder.entries[id(value)] = {index: (-1, -1, *root.span) for index, root in enumerate(roots)}
+        builder.entries[id(value)] = {
+            index: (-1, -1, root.span.start, root.span.end) for index, root in enumerate(roots)
+        }
     places = YamlPlaces(text, value, span, builder.entries)
     return Document(
         text, "yaml", value if roots else None, places, is_stream=len(roots) > 1, findings=builder.findings
@@ -113,7 +115,7 @@ class YamlPlaces:
         return self._text[start:end]
 
     def _entry(self, path: Path) -> tuple[_Entry, object]:
-        current: _Entry = (-1, -1, *self._span)
+        current: _Entry = (-1, -1, self._span.start, self._span.end)
         value = self._root
         for step in path:
             found = self._entries.get(id(value), {}).get(step)
@@ -286,7 +288,7 @@ class _Builder:
             frame.merged.append((value, frame.key_span))
         elif key not in frame.container:
             frame.container[key] = value
-            frame.entries[key] = (*frame.key_span, start, end)
+            frame.entries[key] = (frame.key_span.start, frame.key_span.end, start, end)
 
     def _merge(self, frame: _Open) -> None:
         """Add the keys of merged objects that the object itself does not have; the first object wins."""

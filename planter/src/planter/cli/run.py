@@ -1,6 +1,7 @@
 """``planter run``: submit a manifest and follow its session to the end."""
 # ruff: noqa: FBT002, PLR0913, PLR0917 - typer makes options of parameters, and flags of boolean defaults
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,6 +35,16 @@ def run(
         str | None,
         typer.Option("--keep-data", metavar="DIR", help="With --local: keep the server's data there."),
     ] = None,
+    workdir: Annotated[
+        Path | None,
+        typer.Option(
+            "--workdir",
+            metavar="DIR",
+            file_okay=False,
+            exists=True,
+            help="With --local: where phases run [the manifest's folder].",
+        ),
+    ] = None,
     module: ModuleOption = None,
     slots: SlotsOption = None,
     var: VarOption = None,
@@ -50,7 +61,7 @@ def run(
 
     Example: planter run site.planter.yaml --local
     """
-    _check_usage(local=local, detach=detach, nats=nats, keep_data=keep_data, stack_only=bool(module or slots))
+    _check_usage(local=local, detach=detach, nats=nats, keep_data=keep_data, stack_only=bool(module or slots or workdir))
     from planter.cli.loading import read_manifest, show_problems  # noqa: PLC0415
 
     read = read_manifest(file, variables(var), strict=strict)
@@ -70,6 +81,7 @@ def run(
         modules=modules(module),
         slots=slots,
         keep_data=keep_data,
+        workdir=(workdir or _folder_of(file)).absolute(),
     )
     if dry_run:
         return order_only(request) if local else run_async(lambda _: dry(request))
@@ -88,7 +100,12 @@ def _check_usage(
     if local and nats:
         raise typer.BadParameter("--local starts its own server, so it cannot be used with --nats")
     if not local and (keep_data or stack_only):
-        raise typer.BadParameter("--module, --slots and --keep-data are for the runtime that --local starts")
+        raise typer.BadParameter("--module, --slots, --workdir and --keep-data are for the runtime that --local starts")
+
+
+def _folder_of(file: str) -> Path:
+    """Paths in a manifest mean the same from wherever it is run, as in a compose file."""
+    return Path(file).parent if file != "-" else Path()
 
 
 def _session_name(file: str) -> str:

@@ -1,6 +1,7 @@
 """Targets without ``x-run``: a registered function, chosen by the selector's labels."""
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 import traceback
@@ -79,10 +80,8 @@ async def _in_thread(execution: Execution, call: Callable[[], Any]) -> Any:
             errors.append(error)
         except BaseException as error:  # SystemExit in a thread ends the thread, nothing else
             errors.append(RuntimeError(f"the handler raised {type(error).__name__}"))
-        try:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(ended.set)
-        except RuntimeError:
-            pass  # the loop is closed: nobody waits any more
 
     threading.Thread(target=work, name=f"phase {execution.work.target.phase_id}", daemon=True).start()
     try:
@@ -99,6 +98,7 @@ async def _in_thread(execution: Execution, call: Callable[[], Any]) -> Any:
 def _from_thread(log: PhaseLog, loop: asyncio.AbstractEventLoop) -> Callable[[str, str], None]:
     """``say`` for a thread; every so many lines the thread waits for room, so that memory stays bounded."""
     count = 0
+    loop_thread = threading.get_ident()
 
     async def say_and_wait(text: str, level: str) -> None:
         log.say(text, level)
@@ -110,7 +110,7 @@ def _from_thread(log: PhaseLog, loop: asyncio.AbstractEventLoop) -> Callable[[st
         try:
             if count % _LINES_WITHOUT_WAITING:
                 loop.call_soon_threadsafe(log.say, text, level)
-            elif threading.get_ident() != getattr(loop, "_thread_id", None):
+            elif threading.get_ident() != loop_thread:
                 asyncio.run_coroutine_threadsafe(say_and_wait(text, level), loop).result(10)
         except (RuntimeError, TimeoutError):
             pass  # the runtime is ending

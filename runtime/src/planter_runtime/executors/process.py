@@ -1,9 +1,10 @@
 """Child processes: a session of their own, a clean environment, and nothing left of them afterwards.
 
-Linux: the child dies when the runtime does, even by kill -9 (``PR_SET_PDEATHSIG``). This reaches the child only:
-grandchildren of a runtime that was killed with -9 live on until they notice.
+Linux: the child dies when the runtime does, even by kill -9 (``PR_SET_PDEATHSIG``). This reaches the child
+only: grandchildren of a runtime that was killed with -9 live on until they notice.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -98,8 +99,8 @@ async def run_process(
 ) -> int:
     """Run a child to its end, its output to the log; returns its status, negative for a signal.
 
-    ``extra`` are further pipes to read, by descriptor; they are closed here. Cancelled, it sends SIGTERM to the
-    whole group and SIGKILL ``TERM_SECONDS`` later. Whatever is left of the group afterwards is killed.
+    ``extra`` are further pipes to read, by descriptor; they are closed here. Cancelled, it sends SIGTERM to
+    the whole group and SIGKILL ``TERM_SECONDS`` later. Whatever is left of the group afterwards is killed.
 
     Raises:
         CannotStart: the program or the folder is missing, or the system refuses.
@@ -120,6 +121,7 @@ async def run_process(
         _Pump(stderr, _to_log(log, "stderr")),
         *(_Pump(fd, consume) for fd, consume in extra.items()),
     ]
+    status = -signal.SIGKILL.value
     try:
         async with anyio.create_task_group() as tasks:
             for pump in pumps:
@@ -174,7 +176,7 @@ class _Child:
     async def ended(self) -> None:
         """Wait for the leader's end, without reaping it: its id, and so the group's, stays ours."""
         if self._handle is None:
-            while self._process.poll() is None:
+            while self._process.poll() is None:  # noqa: ASYNC110  (nothing tells us here)
                 await anyio.sleep(_POLL_SECONDS)
         elif not select.select([self._handle], [], [], 0)[0]:
             await anyio.wait_readable(self._handle)
@@ -253,7 +255,8 @@ def _to_log(log: PhaseLog, stream: str) -> Consumer:
 def _popen(command: Command) -> "subprocess.Popen[bytes]":
     program = command.argv[0]
     if not command.folder.is_dir():
-        message = f"the folder {str(command.folder)!r} does not exist: correct `cwd`, or make it in an earlier phase"
+        remedy = "correct `cwd`, or make it in an earlier phase"
+        message = f"the folder {str(command.folder)!r} does not exist: {remedy}"
         raise CannotStart(failed(message, "refused", retryable=False))
     try:
         return subprocess.Popen(
@@ -309,7 +312,5 @@ _prctl = _find_prctl()
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # all gone, or none of it is ours
         os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):
-        pass  # all gone, or nothing in it is ours any more

@@ -1,13 +1,13 @@
 """``{python: "module:function"}``: a function in an interpreter of its own, called with ``with``.
 
-The call goes to the child in an unlinked file, the answer comes back through a pipe that is not stdout: whatever
-the function prints is log.
+The call goes to the child in an unlinked file, the answer comes back through a pipe that is not stdout:
+whatever the function prints is log.
 """
 
 import os
 import sys
 import tempfile
-from typing import Literal
+from typing import IO, Literal
 
 import msgspec
 
@@ -79,7 +79,7 @@ def _argv(call: int, answer: int) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", "planter_runtime.child", str(call), str(answer))
 
 
-def _call_file(work: Work) -> "tempfile._TemporaryFileWrapper[bytes]":
+def _call_file(work: Work) -> IO[bytes]:
     assert work.run is not None
     folders = [str(work.folder)]
     if work.folder != work.workdir:
@@ -89,7 +89,7 @@ def _call_file(work: Work) -> "tempfile._TemporaryFileWrapper[bytes]":
     file.write(msgspec.json.encode(call))
     file.flush()
     file.seek(0)
-    return file  # pyright: ignore[reportReturnType]
+    return file
 
 
 def _read(data: bytes, name: str) -> Outcome:

@@ -1,0 +1,317 @@
+"""The runtime's shell: targets and control in, orders of ``Attempts`` carried out. It decides nothing."""
+
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Literal, assert_never
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+import planter_runtime
+from planter_protocol import messages, subjects
+from planter_protocol.codec import MESSAGE_BYTES_MAX, decode, encode
+from planter_protocol.errors import InvalidMessage
+from planter_protocol.names import is_token, random_token
+from planter_runtime.attempts import AttemptKey, Attempts, PhaseKey, attempt_key
+from planter_runtime.errors import RunUnusable
+from planter_runtime.executors import Execution, executors_for
+from planter_runtime.executors.noop import noop_outcome
+from planter_runtime.executors.process import ProcessGroups
+from planter_runtime.orders import Note, Order, SendAck, SendReport, Start, Stop
+from planter_runtime.outbox import Outbox
+from planter_runtime.outcomes import Cancelled, Outcome, failed, with_last_line
+from planter_runtime.phase_log import PhaseLog
+from planter_runtime.publishing import Publisher
+from planter_runtime.sdk import Handler
+from planter_runtime.settings import Settings
+from planter_runtime.work import HANDLER, Work, read_work
+
+log = structlog.get_logger(__name__)
+
+STOPPING_SECONDS_MAX = 9.0
+"""From the order to stop to the report: SIGTERM, SIGKILL, the rest of the log."""
+FLUSH_SECONDS = 3
+_BLIND_TIMES_MAX = 2
+
+
+class _Running:
+    """An attempt that is being executed."""
+
+    def __init__(self) -> None:
+        self.scope = anyio.CancelScope()
+        self.stop_reason: str | None = None
+
+
+class Agent:
+    """One runtime on one connection; ``tasks`` holds everything that it runs."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        handlers: Sequence[Handler],
+        nc: Client,
+        tasks: TaskGroup,
+        groups: ProcessGroups,
+    ) -> None:
+        self.settings = settings
+        self.instance = random_token(12)
+        self._nc = nc
+        self._tasks = tasks
+        self._handlers = tuple(handlers)
+        self._executors = executors_for(settings.executors, handlers, groups)
+        self._attempts = Attempts(settings.runtime_id, settings.slots)
+        self._running: dict[AttemptKey, _Running] = {}
+        self._state: Literal["ready", "draining", "gone"] = "ready"
+        self._beat_now = anyio.Event()
+        self._ended = anyio.Event()
+        js = nc.jetstream()
+        self._outbox = Outbox(Publisher(js, f"{settings.runtime_id}.{self.instance}.r"), tasks)
+        self._log_publisher = Publisher(js, f"{settings.runtime_id}.{self.instance}.l")
+
+    async def start(self) -> None:
+        """Listen, then register: a planner that hears of us may send targets at once."""
+        name = self.settings.runtime_id
+        await self._nc.subscribe(subjects.runtime_target(name), cb=self._on_targets)
+        await self._nc.subscribe(subjects.runtime_control(name), cb=self._on_control)
+        await self._nc.subscribe(subjects.RUNTIME_DISCOVER, cb=self._on_discover)
+        await self._nc.flush()
+        self._tasks.start_soon(self._beat)
+        self._tasks.start_soon(self._watch)
+
+    def beat_now(self) -> None:
+        """Send a heartbeat without waiting for its time."""
+        self._beat_now.set()
+
+    async def drain(self) -> bool:
+        """Take nothing more, let what runs end, tell everything. False when reports stayed unconfirmed."""
+        self._state = "draining"
+        self._perform(self._attempts.drain())
+        self.beat_now()
+        log.info("runtime.draining", running=len(self._running), seconds=self.settings.drain_seconds)
+        with anyio.move_on_after(self.settings.drain_seconds):
+            await self._idle()
+        if not self._attempts.idle:
+            log.warning("runtime.stopping", running=len(self._running))
+            self._perform(self._attempts.stop_all("the runtime is shutting down"))
+            with anyio.move_on_after(STOPPING_SECONDS_MAX):
+                await self._idle()
+        confirmed = False
+        with anyio.move_on_after(max(STOPPING_SECONDS_MAX, self.settings.drain_seconds)):
+            await self._outbox.drained()
+            confirmed = True
+        self._state = "gone"
+        await self._heartbeat()
+        return confirmed
+
+    # -- messages --------------------------------------------------------------------------------
+
+    async def _on_targets(self, message: Msg) -> None:
+        try:
+            targets = decode(message.data, messages.Targets).targets
+        except InvalidMessage as error:
+            log.warning("target.unreadable", error=str(error))
+            return
+        now = now_ms()
+        for target in targets:
+            if problem := self._problem(target):
+                log.warning(
+                    "target.ignored", session=target.session_id, phase=target.phase_id, reason=problem
+                )
+            else:
+                self._perform(self._attempts.offer(target, self._unfit(target), now))
+
+    async def _on_control(self, message: Msg) -> None:
+        try:
+            control = decode(message.data, messages.RuntimeControl)
+        except InvalidMessage as error:
+            log.warning("control.unreadable", error=str(error))
+            return
+        match control.command:
+            case "cancel":
+                phase = PhaseKey(control.session_id or "", control.phase_id or "")
+                reason = control.reason or "cancelled"
+                self._perform(self._attempts.cancel(phase, control.attempt, control.fence, reason))
+            case "drain":
+                self.on_drain()
+            case _:
+                assert_never(control.command)
+
+    def on_drain(self) -> None:
+        """A planner asks for a drain; whoever serves the agent may replace this."""
+        self._state = "draining"
+        self._perform(self._attempts.drain())
+        self.beat_now()
+
+    async def _on_discover(self, _: Msg) -> None:
+        self.beat_now()
+
+    def _problem(self, target: messages.Target) -> str | None:
+        """Why a target cannot even be answered."""
+        if not is_token(target.session_id) or not target.phase_id:
+            return "it names no session or no phase"
+        if target.runtime_id not in (None, self.settings.runtime_id):
+            return f"it is addressed to runtime {target.runtime_id}"
+        return None
+
+    def _unfit(self, target: messages.Target) -> str | None:
+        """Why this runtime cannot execute the target; None when it can."""
+        try:
+            work = read_work(target, self.settings.workdir)
+        except RunUnusable as error:
+            return str(error)
+        executor = self._executors.get(work.kind)
+        if executor is None:
+            return f"no executor for {work.kind} here, only for {', '.join(self._kinds) or 'handlers'}"
+        return executor.unfit(work)
+
+    # -- orders ----------------------------------------------------------------------------------
+
+    def _perform(self, orders: Sequence[Order]) -> None:
+        waiting = deque(orders)
+        while waiting:
+            order = waiting.popleft()
+            match order:
+                case SendAck(session, ack):
+                    self._outbox.ack(session, ack)
+                case SendReport(session, report):
+                    self._outbox.report(session, report)
+                case Start(target):
+                    waiting.extend(self._start(target))
+                case Stop(target, reason):
+                    running = self._running.get(attempt_key(target))
+                    if running is not None:
+                        running.stop_reason = reason
+                        running.scope.cancel()
+                case Note():
+                    log.info(
+                        order.event,
+                        session=order.session,
+                        phase=order.phase,
+                        attempt=order.attempt,
+                        fence=order.fence,
+                        reason=order.reason,
+                    )
+                case _:
+                    assert_never(order)
+
+    def _start(self, target: messages.Target) -> list[Order]:
+        work = read_work(target, self.settings.workdir)
+        key = attempt_key(target)
+        if work.kind == "noop":  # no task, no log: a thousand of them are one message
+            return self._attempts.finish(key, noop_outcome(work), now_ms())
+        self._running[key] = _Running()
+        self._tasks.start_soon(self._execute, key, work)
+        return []
+
+    async def _execute(self, key: AttemptKey, work: Work) -> None:
+        output = PhaseLog(self._log_publisher, work.target, self.settings.runtime_id, self._tasks)
+        execution = Execution(work, output)
+        outcome = await self._outcome(self._running[key], execution)
+        await output.close()
+        log.debug("attempt.ended", session=key.session, phase=key.phase, outcome=type(outcome).__name__)
+        del self._running[key]
+        leftover = execution.leftover
+        self._perform(self._attempts.finish(key, outcome, now_ms(), released=leftover is None))
+        self._ended.set()
+        self._ended = anyio.Event()
+        if leftover is not None:
+            log.warning("attempt.unstoppable", session=key.session, phase=key.phase)
+            await leftover.wait()
+            self._perform(self._attempts.release(key, now_ms()))
+
+    async def _outcome(self, running: _Running, execution: Execution) -> Outcome:
+        work = execution.work
+        if running.scope.cancel_called:
+            return Cancelled(running.stop_reason or "cancelled")
+        if work.timeout_seconds is not None:
+            running.scope.deadline = anyio.current_time() + work.timeout_seconds
+        with running.scope:
+            try:
+                return await self._executors[work.kind].execute(execution)
+            except Exception as error:
+                log.exception("executor.broken", kind=work.kind)
+                return failed(f"the runtime's own fault: {type(error).__name__}: {error}", "exception")
+        if running.stop_reason is not None:
+            return Cancelled(running.stop_reason)
+        late = failed(f"timed out after {work.target.timeout_ms:,} ms", "timeout")
+        return with_last_line(late, execution.log.last_error_line)
+
+    async def _idle(self) -> None:
+        while not self._attempts.idle:
+            await self._ended.wait()
+
+    # -- heartbeats ------------------------------------------------------------------------------
+
+    @property
+    def _kinds(self) -> tuple[str, ...]:
+        return tuple(kind for kind in self._executors if kind != HANDLER)
+
+    async def _beat(self) -> None:
+        while True:
+            self._beat_now = anyio.Event()
+            await self._heartbeat()
+            with anyio.move_on_after(self.settings.lease_seconds / 3):
+                await self._beat_now.wait()
+
+    async def _heartbeat(self) -> None:
+        if not self._nc.is_connected:
+            return  # on_reconnected sends one; a pile of old ones helps nobody
+        try:
+            await self._nc.publish(subjects.runtime_heartbeat(self.settings.runtime_id), self._description())
+        except Exception as error:
+            log.warning("heartbeat.failed", error=f"{type(error).__name__}: {error}")
+
+    def _description(self) -> bytes:
+        settings = self.settings
+        held = self._attempts.held()
+        while True:
+            beat = messages.Heartbeat(
+                runtime_id=settings.runtime_id,
+                instance=self.instance,
+                slots=settings.slots,
+                labels=settings.labels,
+                handlers=tuple(dict(handler.labels) for handler in self._handlers),
+                executors=self._kinds,
+                capabilities=settings.capabilities,
+                state=self._state,
+                held=held,
+                lease_ms=int(settings.lease_seconds * 1000),
+                version=planter_runtime.__version__,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+            )
+            data = encode(beat)
+            if len(data) < MESSAGE_BYTES_MAX or not held:
+                return data
+            held = held[: len(held) // 2]  # the oldest are the ones that run
+
+    async def _watch(self) -> None:
+        """Reconnect when the server does not answer: nats-py can be blind and say that it is connected."""
+        blind = 0
+        while True:
+            await anyio.sleep(self.settings.lease_seconds / 3)
+            if not self._nc.is_connected:
+                blind = 0
+                continue
+            try:
+                await self._nc.flush(FLUSH_SECONDS)
+            except Exception as error:
+                blind += 1
+                log.warning("connection.silent", times=blind, error=type(error).__name__)
+            else:
+                blind = 0
+            if blind >= _BLIND_TIMES_MAX:
+                log.error("connection.blind", remedy="reconnecting")
+                blind = 0
+                await self._nc.force_reconnect()
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
