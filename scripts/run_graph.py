@@ -30,7 +30,9 @@ def read_tasks(path: Path) -> Tasks:
     return json.loads(text)["tasks"]
 
 
-async def replace_planner(client: PlanClient, stack: Stack, session: str, after: int) -> asyncio.subprocess.Process:
+async def replace_planner(
+    client: PlanClient, stack: Stack, session: str, after: int
+) -> asyncio.subprocess.Process:
     """Kill the planner once a third of the session's phases are complete, and start another."""
     total = (await client.get_state(session)).total
     done = 0
@@ -62,15 +64,16 @@ async def run_one(path: Path, *, kill: bool) -> bool:
     good = verdict.status == "complete" and verdict.completed == len(tasks) == verdict.attempts
     print(
         f"{session:16} {verdict.status}: {verdict.completed:,} phases, each once, in order; "
-        f"{verdict.commits:,} commits by {len(verdict.planners)} planner(s); accepted in {accepted - began:.2f} s, "
-        f"ran {ended - accepted:.2f} s, {len(tasks) / (ended - accepted):,.0f} phases/s"
+        f"{verdict.commits:,} commits by {len(verdict.planners)} planner(s); "
+        f"accepted in {accepted - began:.2f} s, ran {ended - accepted:.2f} s, {len(tasks) / (ended - accepted):,.0f} phases/s"
     )
     return good
 
 
 async def main() -> int:
     """Run every graph that is named."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("graphs", nargs="+", type=Path)
     parser.add_argument("--kill-planner", action="store_true")
     arguments = parser.parse_args()

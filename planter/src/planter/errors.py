@@ -1,7 +1,7 @@
-"""What can go wrong in Planter's daemon and command line, apart from the wire (``planter_protocol.errors``).
+"""What can go wrong in Planter's daemon and command line, apart from the wire
+(``planter_protocol.errors``) and the settings (``planter.settings.ConfigInvalid``).
 
 PlanterError
-    ConfigInvalid        a settings file or variable the user can correct
     ServerMissing        no nats-server program on this machine
     ServerFailed         the embedded NATS server did not start, or ended
     ServerTooOld         the nats-server program lacks what Planter needs
@@ -19,15 +19,6 @@ class PlanterError(Exception):
     def __init__(self, text: str, remedy: str | None = None) -> None:
         self.remedy = remedy
         super().__init__(text)
-
-
-class ConfigInvalid(PlanterError):
-    """A setting that is unknown, or has a value that cannot be used."""
-
-    def __init__(self, origin: str, problem: str, remedy: str | None = None) -> None:
-        self.origin = origin
-        self.problem = problem
-        super().__init__(f"{origin}: {problem}", remedy)
 
 
 class ServerMissing(PlanterError):

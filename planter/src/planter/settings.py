@@ -14,8 +14,6 @@ from typing import Any
 
 import msgspec
 
-from planter.errors import ConfigInvalid
-
 DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
 FILE_NAME = "planter.toml"
 DEV_URL_FILE = "dev.url"
@@ -24,6 +22,16 @@ _LOG_LEVELS = ("debug", "info", "warning", "error")
 _PROBE_SECONDS = 0.5
 
 _NAMES = ("nats_url", "data", "log_format", "log")
+
+
+class ConfigInvalid(Exception):
+    """A setting that is unknown, or has a value that cannot be used."""
+
+    def __init__(self, origin: str, problem: str, remedy: str | None = None) -> None:
+        self.origin = origin
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{origin}: {problem}")
 
 
 class Settings(msgspec.Struct, frozen=True):

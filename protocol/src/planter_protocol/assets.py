@@ -82,7 +82,10 @@ STREAMS: tuple[api.StreamConfig, ...] = (
 
 BUCKETS: tuple[api.KeyValueConfig, ...] = (
     api.KeyValueConfig(
-        bucket=SESSIONS_BUCKET, description="Planter: sessions, derived from the journal", history=1, direct=True
+        bucket=SESSIONS_BUCKET,
+        description="Planter: sessions, derived from the journal",
+        history=1,
+        direct=True,
     ),
     api.KeyValueConfig(bucket=KEYS_BUCKET, description="Planter: keys of the planners", history=1),
 )

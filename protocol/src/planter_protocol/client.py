@@ -9,14 +9,14 @@ async with PlanClient.connected("nats://127.0.0.1:4222") as client:
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import NoRespondersError
+from nats.errors import ConnectionClosedError, NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NoStreamResponseError
@@ -150,7 +150,7 @@ class PlanClient:
 
     async def watch(
         self, session: str, *, after: int = 0, until_ended: bool = True
-    ) -> AsyncIterator[messages.Commit]:
+    ) -> AsyncGenerator[messages.Commit]:
         """Every commit of a session after a journal sequence, gap-free and in order, then live.
 
         Args:
@@ -158,22 +158,25 @@ class PlanClient:
             after: journal sequence that is already known; 0 starts at the beginning.
             until_ended: stop when the newest commit ends the session; False goes on for ever.
         """
-        async for _, commit in self.watch_numbered(session, after=after, until_ended=until_ended):
-            yield commit
+        numbered = self.watch_numbered(session, after=after, until_ended=until_ended)
+        async with aclosing(numbered):
+            async for _, commit in numbered:
+                yield commit
 
     async def watch_numbered(
         self, session: str, *, after: int = 0, until_ended: bool = True
-    ) -> AsyncIterator[tuple[int, messages.Commit]]:
+    ) -> AsyncGenerator[tuple[int, messages.Commit]]:
         """As ``watch``, with the journal sequence of each commit."""
-        wake = subjects.events(session)
-        async for batch in self._tail(assets.JOURNAL, subjects.journal(session), wake, after):
-            ended = False
-            for stored in batch:
-                commit = decode_commit(stored.data)
-                ended = ends_session(commit, ended=ended)
-                yield stored.sequence, commit
-            if ended and until_ended:
-                return
+        tail = self._tail(assets.JOURNAL, subjects.journal(session), subjects.events(session), after)
+        async with aclosing(tail):
+            async for batch in tail:
+                ended = False
+                for stored in batch:
+                    commit = decode_commit(stored.data)
+                    ended = ends_session(commit, ended=ended)
+                    yield stored.sequence, commit
+                if ended and until_ended:
+                    return
 
     async def history(self, session: str, *, after: int = 0) -> list[messages.Commit]:
         """The commits of a session so far."""
@@ -182,16 +185,18 @@ class PlanClient:
 
     async def logs(
         self, session: str, *, after: int = 0, follow: bool = False
-    ) -> AsyncIterator[tuple[int, messages.Log]]:
+    ) -> AsyncGenerator[tuple[int, messages.Log]]:
         """Log messages with their stream sequences, oldest first; ``follow`` goes on for ever."""
         subject = subjects.log(session)
         if not follow:
             async for stored in read_subject(self.nc, assets.LOGS, subject, start=after + 1):
                 yield stored.sequence, decode(stored.data, messages.Log)
             return
-        async for batch in self._tail(assets.LOGS, subject, subject, after):
-            for stored in batch:
-                yield stored.sequence, decode(stored.data, messages.Log)
+        tail = self._tail(assets.LOGS, subject, subject, after)
+        async with aclosing(tail):
+            async for batch in tail:
+                for stored in batch:
+                    yield stored.sequence, decode(stored.data, messages.Log)
 
     async def sessions(self) -> list[messages.SessionRecord]:
         """All sessions, newest first, from the bucket PLANTER_SESSIONS."""
@@ -264,14 +269,12 @@ class PlanClient:
     async def _taken_in(self, submitted: Submitted, wait: float) -> messages.Commit:
         """The commit that names the input; raises RequestRefused when it refuses it."""
         try:
-            async with asyncio.timeout(wait):
-                async for commit in self.watch(submitted.session, after=submitted.after, until_ended=False):
-                    if submitted.sequence not in commit.inputs:
-                        continue
-                    for event in commit.events:
-                        if event["type"] == "InputRefused" and event["input"] == submitted.sequence:
-                            raise RequestRefused(event["code"], event["text"], event.get("problems", ()))
-                    return commit
+            commits = self.watch(submitted.session, after=submitted.after, until_ended=False)
+            async with asyncio.timeout(wait), aclosing(commits):
+                async for commit in commits:
+                    if submitted.sequence in commit.inputs:
+                        _raise_refused(commit, submitted.sequence)
+                        return commit
         except TimeoutError:
             raise PlannerUnavailable(subjects.start(submitted.session)) from None
         raise AssertionError("a watch without end has ended")
@@ -291,7 +294,7 @@ class PlanClient:
         _raise_refusal(reply)
         return decode(reply.data, kind)
 
-    async def _tail(self, stream: str, subject: str, wake: str, after: int) -> AsyncIterator[list[Stored]]:
+    async def _tail(self, stream: str, subject: str, wake: str, after: int) -> AsyncGenerator[list[Stored]]:
         """Batches of stored messages after a sequence, for ever.
 
         Live messages only wake the reader; what counts is read from the stream, so a dropped message, a
@@ -318,7 +321,8 @@ class PlanClient:
                             break
                         await asyncio.sleep(pause)
         finally:
-            await subscription.unsubscribe()
+            with suppress(ConnectionClosedError):  # the reader may outlive its connection
+                await subscription.unsubscribe()
 
 
 async def store_object(js: JetStreamContext, digest: str, data: bytes) -> None:
@@ -382,6 +386,12 @@ def _manifest_json(manifest: Any) -> bytes:
         else:
             return data
     return encode(data.decode("utf-8", "replace"))
+
+
+def _raise_refused(commit: messages.Commit, sequence: int) -> None:
+    for event in commit.events:
+        if event["type"] == "InputRefused" and event["input"] == sequence:
+            raise RequestRefused(event["code"], event["text"], event.get("problems", ()))
 
 
 def _raise_refusal(reply: Msg) -> None:

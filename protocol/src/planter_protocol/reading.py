@@ -4,7 +4,7 @@ A consumer per reader would have to be created, found again and removed; a direc
 Reads are not linearizable: decide nothing on them that a compare-and-set does not check.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
 import msgspec
@@ -31,7 +31,7 @@ class Stored(NamedTuple):
     headers: dict[str, str]
 
 
-async def read_subject(nc: Client, stream: str, subject: str, *, start: int = 1) -> AsyncIterator[Stored]:
+async def read_subject(nc: Client, stream: str, subject: str, *, start: int = 1) -> AsyncGenerator[Stored]:
     """Every stored message of a subject (wildcards allowed) from a sequence on, oldest first.
 
     Ends at what the stream held when the last batch was asked for.

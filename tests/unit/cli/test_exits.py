@@ -7,6 +7,7 @@ import typer
 
 from planter import errors
 from planter.cli.exits import Exit, Interrupted, explain, guarded
+from planter.settings import ConfigInvalid
 from planter_protocol import errors as wire
 from planter_protocol.names import InvalidName
 
@@ -14,7 +15,7 @@ from planter_protocol.names import InvalidName
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (errors.ConfigInvalid("planter.toml", "unknown setting `x`"), Exit.INVALID),
+        (ConfigInvalid("planter.toml", "unknown setting `x`"), Exit.INVALID),
         (errors.ServerMissing(), Exit.UNREACHABLE),
         (errors.ServerFailed("ended", Path("log"), ("last words",)), Exit.UNREACHABLE),
         (errors.ServerTooOld("nats-server", "2.9.0", "2.11"), Exit.UNREACHABLE),

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from planter.errors import ConfigInvalid
-from planter.settings import DEFAULT_NATS_URL, load_settings
+from planter.settings import DEFAULT_NATS_URL, ConfigInvalid, load_settings
 
 
 def load(tmp_path: Path, flags=None, **environ: str):

@@ -37,7 +37,7 @@ CASES = {
         "PLT-1009",
     ),
     "brackets under an unknown key": (
-        '{"id": "a", "spec": {"a": ' + "[" * 980 + "]" * 980 + "}}",
+        '{"id": "a", "spec": {"a": ' + "[" * 600 + "]" * 600 + "}}",
         "PLT-1102",
     ),
     "YAML brackets": ("a: " + "[" * 100_000, "PLT-1009"),
@@ -107,5 +107,5 @@ def test_ten_thousand_phases_load_quickly() -> None:
     seconds = time.perf_counter() - started
 
     print(f"{len(text):,} characters in {seconds:.3f} s")
-    assert () == loaded.problems
+    assert loaded.problems == ()
     assert seconds < 5

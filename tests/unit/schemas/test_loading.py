@@ -74,7 +74,7 @@ def test_every_dialect_of_the_protocol_means_the_same(text: str) -> None:
     loaded = load_manifest(text)
 
     assert Manifest(phases=(PREFLIGHT,)) == loaded.manifest
-    assert ["PLT-1202"] == [problem.code for problem in loaded.problems]
+    assert [problem.code for problem in loaded.problems] == ["PLT-1202"]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_every_dialect_of_the_protocol_means_the_same(text: str) -> None:
 def test_every_form_is_read(text: str, ids: list[str]) -> None:
     loaded = load_manifest(text)
 
-    assert () == loaded.errors
+    assert loaded.errors == ()
     assert loaded.manifest is not None
     assert ids == [phase.id for phase in loaded.manifest.phases]
 
@@ -235,10 +235,10 @@ def test_warnings_leave_the_manifest_usable() -> None:
     loaded = load_manifest(spec("instanceMode: sequential, waitFor: [b, b]"), source="a.yaml")
 
     assert loaded.manifest is not None
-    assert () == loaded.errors
-    assert ["PLT-1113", "PLT-1202", "PLT-1207"] == sorted(each.code for each in loaded.warnings)
-    assert ("b", "b") == loaded.manifest.phases[0].wait_for
-    assert ("b",) == loaded.manifest.phases[0].external
+    assert loaded.errors == ()
+    assert sorted(each.code for each in loaded.warnings) == ["PLT-1113", "PLT-1202", "PLT-1207"]
+    assert loaded.manifest.phases[0].wait_for == ("b", "b")
+    assert loaded.manifest.phases[0].external == ("b",)
 
 
 def test_an_error_behind_many_warnings_still_counts() -> None:
@@ -248,16 +248,16 @@ def test_an_error_behind_many_warnings_still_counts() -> None:
     loaded = load_manifest(text)
 
     assert loaded.manifest is None
-    assert ["PLT-1201"] == [problem.code for problem in loaded.errors]
-    assert 1001 == len(loaded.warnings)
+    assert [problem.code for problem in loaded.errors] == ["PLT-1201"]
+    assert len(loaded.warnings) == 1001
 
 
 def test_more_than_a_thousand_errors_are_counted_not_listed() -> None:
     loaded = load_manifest(json.dumps([{"id": "a", "spex": {}}] * 2000))
 
     assert loaded.manifest is None
-    assert 1001 == len(loaded.problems)
-    assert "PLT-1018" == loaded.problems[-1].code
+    assert len(loaded.problems) == 1001
+    assert loaded.problems[-1].code == "PLT-1018"
 
 
 @pytest.mark.parametrize(
@@ -290,12 +290,12 @@ def test_dollar_signs_outside_of_labels_counts_and_durations_stay() -> None:
     assert loaded.manifest is not None
     phase = loaded.manifest.phases[0]
     assert phase.run is not None
-    assert ("${A}", "echo ${B} $${C}", {"D": "${E}"}, "${F}") == (
+    assert (
         phase.description,
         phase.run.shell,
         phase.run.env,
         phase.extensions["x-own"],
-    )
+    ) == ("${A}", "echo ${B} $${C}", {"D": "${E}"}, "${F}")
 
 
 @pytest.mark.parametrize("quote", ["", '"'])
@@ -332,13 +332,13 @@ def test_problems_of_later_checks_are_placed_in_the_document() -> None:
     at_phase = loaded.problem(loaded.path_of_phase("b"), "PLT-1204", "a circle", label="here")
     at_wait = loaded.problem(loaded.path_of_wait("b", 0), "PLT-1204", "a circle", hint="cut it")
 
-    assert (3, 3, 1, "/plan/b") == (at_phase.line, at_phase.column, at_phase.length, at_phase.path)
-    assert (6, 11, 1, "/plan/b/wait_for/phases/0") == (
+    assert (at_phase.line, at_phase.column, at_phase.length, at_phase.path) == (3, 3, 1, "/plan/b")
+    assert (
         at_wait.line,
         at_wait.column,
         at_wait.length,
         at_wait.path,
-    )
+    ) == (6, 11, 1, "/plan/b/wait_for/phases/0")
     more = loaded.with_problems(at_wait, at_phase)
     assert more.manifest is None
     assert (at_phase, at_wait) == more.problems
@@ -372,10 +372,10 @@ def test_files_are_read_and_their_trouble_is_a_problem(tmp_path: Path) -> None:
         file.truncate(100 * 1024 * 1024)
 
     assert load_manifest_file(good).manifest is not None
-    assert ["PLT-1001"] == [each.code for each in load_manifest_file(tmp_path / "none").problems]
-    assert ["PLT-1002"] == [each.code for each in load_manifest_file(folder).problems]
-    assert ["PLT-1002"] == [each.code for each in load_manifest_file("a\0b").problems]
-    assert ["PLT-1003"] == [each.code for each in load_manifest_file(large).problems]
+    assert [each.code for each in load_manifest_file(tmp_path / "none").problems] == ["PLT-1001"]
+    assert [each.code for each in load_manifest_file(folder).problems] == ["PLT-1002"]
+    assert [each.code for each in load_manifest_file("a\0b").problems] == ["PLT-1002"]
+    assert [each.code for each in load_manifest_file(large).problems] == ["PLT-1003"]
 
 
 def test_a_large_file_is_refused_without_reading_it(tmp_path: Path, monkeypatch) -> None:
@@ -386,7 +386,7 @@ def test_a_large_file_is_refused_without_reading_it(tmp_path: Path, monkeypatch)
 
     problem = load_manifest_file(large).problems[0]
 
-    assert ("PLT-1003", 0) == (problem.code, problem.length)
+    assert (problem.code, problem.length) == ("PLT-1003", 0)
 
 
 def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,7 +395,7 @@ def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load_manifest_file("-")
 
     assert loaded.manifest is not None
-    assert "<stdin>" == loaded.source
+    assert loaded.source == "<stdin>"
 
 
 def test_importing_the_package_loads_neither_pydantic_nor_yaml() -> None:
@@ -405,7 +405,7 @@ def test_importing_the_package_loads_neither_pydantic_nor_yaml() -> None:
 
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
-    assert "" == out.strip()
+    assert out.strip() == ""
 
 
 def test_the_public_names_are_these() -> None:

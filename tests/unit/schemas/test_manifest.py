@@ -44,7 +44,9 @@ def an_object(**parts: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, An
 
 HANDLER = an_object(
     action=st.sampled_from(["raise", "continue", "abort", "log"]),
-    spec=an_object(message=PLAIN | st.lists(PLAIN, max_size=2), labels=LABELS),
+    spec=an_object(message=PLAIN | st.lists(PLAIN, max_size=2), labels=LABELS).map(
+        lambda spec: {key: value for key, value in spec.items() if not key.lower().startswith("x-")}
+    ),
 )
 RUN = st.one_of(
     st.just({"noop": {}}),
@@ -90,14 +92,14 @@ def test_the_canonical_document_loads_as_an_equal_manifest(
 ) -> None:
     target = {"targetPhase": "p 0"} if targeted and phases else {}
     first = load_manifest(json.dumps({"phases": phases, **target, "x-kept": [1]}))
-    assert () == first.errors
+    assert first.errors == ()
     assert first.manifest is not None
 
     again = load_manifest(json.dumps(first.manifest.to_document(), ensure_ascii=False))
 
     assert first.manifest == again.manifest
     assert first.manifest.digest() == again.manifest.digest()
-    assert () == load_manifest(json.dumps(first.manifest.to_json())).errors
+    assert load_manifest(json.dumps(first.manifest.to_json())).errors == ()
 
 
 @given(PHASES)
@@ -235,7 +237,7 @@ def test_the_digest_does_not_depend_on_spelling_form_or_order() -> None:
     assert other.manifest is not None
     assert first.manifest.digest() == second.manifest.digest()
     assert first.manifest.digest() != other.manifest.digest()
-    assert 71 == len(first.manifest.digest())
+    assert len(first.manifest.digest()) == 71
 
 
 def test_the_digest_of_an_empty_manifest_never_changes() -> None:

@@ -132,12 +132,13 @@ def run_async(main: "Callable[[Signals], Coroutine[Any, Any, T]]") -> T:
 
 def _own_error(error: BaseException) -> Explained | None:
     from planter import errors  # noqa: PLC0415
+    from planter.settings import ConfigInvalid  # noqa: PLC0415
 
+    if isinstance(error, ConfigInvalid):
+        return Explained(str(error), error.remedy, Exit.INVALID)
     if not isinstance(error, errors.PlanterError):
         return None
     match error:
-        case errors.ConfigInvalid():
-            status = Exit.INVALID
         case errors.DataFolderInUse():
             status = Exit.REFUSED
         case errors.ServerMissing() | errors.ServerTooOld() | errors.ServerFailed():

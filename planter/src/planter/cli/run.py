@@ -61,7 +61,13 @@ def run(
 
     Example: planter run site.planter.yaml --local
     """
-    _check_usage(local=local, detach=detach, nats=nats, keep_data=keep_data, stack_only=bool(module or slots or workdir))
+    _check_usage(
+        local=local,
+        detach=detach,
+        nats=nats,
+        keep_data=keep_data,
+        stack_only=bool(module or slots or workdir),
+    )
     from planter.cli.loading import read_manifest, show_problems  # noqa: PLC0415
 
     read = read_manifest(file, variables(var), strict=strict)
@@ -100,7 +106,9 @@ def _check_usage(
     if local and nats:
         raise typer.BadParameter("--local starts its own server, so it cannot be used with --nats")
     if not local and (keep_data or stack_only):
-        raise typer.BadParameter("--module, --slots, --workdir and --keep-data are for the runtime that --local starts")
+        raise typer.BadParameter(
+            "--module, --slots, --workdir and --keep-data are for the runtime that --local starts"
+        )
 
 
 def _folder_of(file: str) -> Path:

@@ -1,0 +1,62 @@
+"""The examples, run by the command that stands in each of them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """``planter run --local`` in a process of its own, output as text."""
+    command = [sys.executable, "-m", "planter", "run", "--local", *arguments]
+    environment = {**os.environ, "NO_COLOR": "1"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
+
+
+@pytest.fixture
+def examples(tmp_path) -> Path:
+    """A copy, so that what the examples build stays out of the source tree."""
+    return Path(shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns("build", "__pycache__")))
+
+
+def test_the_release_pipeline_builds_a_wheel_that_works(examples) -> None:
+    done = run(examples, "release-pipeline/release.planter.yaml")
+
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "Hello, Planter." in done.stdout
+    assert list((examples / "release-pipeline" / "build").glob("greeter-*.whl"))
+
+
+def test_the_etl_loads_the_airports_of_the_world(examples) -> None:
+    done = run(examples, "etl/etl.planter.yaml")
+
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "rows in build/airports.db" in done.stdout
+
+
+def test_the_boot_sequence_instantiates_only_what_is_used(examples) -> None:
+    done = run(examples, "boot-sequence/boot.planter.yaml", "--module", "boot-sequence/handlers.py")
+
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "web answers" in done.stdout
+    assert "onUse: nothing used it" in done.stdout + done.stderr
+
+
+def test_the_diamond_succeeds_on_the_second_attempt(examples) -> None:
+    done = run(examples, "diamond/diamond.planter.yaml")
+
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert ["attempt 1" in done.stdout, "attempt 2" in done.stdout, "attempt 3" in done.stdout] == [True, True, False]
+
+
+def test_the_failing_example_fails_and_says_why(examples) -> None:
+    done = run(examples, "error-handling/errors.planter.yaml")
+
+    assert done.returncode == 1, done.stderr + done.stdout
+    assert "the migration failed twice" in done.stdout + done.stderr
+    assert "phase migrate failed" in done.stdout + done.stderr
