@@ -65,7 +65,8 @@ async def run_one(path: Path, *, kill: bool) -> bool:
     print(
         f"{session:16} {verdict.status}: {verdict.completed:,} phases, each once, in order; "
         f"{verdict.commits:,} commits by {len(verdict.planners)} planner(s); "
-        f"accepted in {accepted - began:.2f} s, ran {ended - accepted:.2f} s, {len(tasks) / (ended - accepted):,.0f} phases/s"
+        f"accepted in {accepted - began:.2f} s, ran {ended - accepted:.2f} s, "
+        f"{len(tasks) / (ended - accepted):,.0f} phases/s"
     )
     return good
 

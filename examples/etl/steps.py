@@ -1,4 +1,4 @@
-"""The steps of the ETL example: plain functions. What they print is the phase's log, what they return its result."""
+"""The steps of the ETL example: what they print is the phase's log, what they return its result."""
 
 import csv
 import datetime
@@ -23,7 +23,8 @@ def extract_zones(to: str) -> dict:
     """Name and present offset from UTC, in hours, of every time zone."""
     now = datetime.datetime.now(datetime.UTC)
     zones = sorted(zoneinfo.available_timezones())
-    return _write(to, ["tz", "offset"], ([name, _hours(now.astimezone(zoneinfo.ZoneInfo(name)))] for name in zones))
+    rows = ([name, _hours(now.astimezone(zoneinfo.ZoneInfo(name)))] for name in zones)
+    return _write(to, ["tz", "offset"], rows)
 
 
 def check(airports: str, zones: str) -> dict:
@@ -33,7 +34,7 @@ def check(airports: str, zones: str) -> dict:
     strangers = {row["tz"] for row in rows if row["tz"]} - known
     if len(rows) < 20_000 or len(known) < 300:
         raise ValueError(f"only {len(rows)} airports and {len(known)} time zones")
-    print(f"{len(rows):,} airports, {len(known)} time zones; zones that nobody knows: {sorted(strangers) or 'none'}")
+    print(f"{len(rows):,} airports, {len(known)} time zones; unknown zones: {sorted(strangers) or 'none'}")
     return {"airports": len(rows), "zones": len(known)}
 
 

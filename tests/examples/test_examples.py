@@ -14,14 +14,18 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """``planter run --local`` in a process of its own, output as text."""
     command = [sys.executable, "-m", "planter", "run", "--local", *arguments]
-    environment = {**os.environ, "NO_COLOR": "1"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
+    options = {"cwd": folder, "env": {**os.environ, "NO_COLOR": "1"}, "timeout": 100}
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
 @pytest.fixture
 def examples(tmp_path) -> Path:
     """A copy, so that what the examples build stays out of the source tree."""
-    return Path(shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns("build", "__pycache__")))
+    return Path(
+        shutil.copytree(
+            EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns("build", "__pycache__")
+        )
+    )
 
 
 def test_the_release_pipeline_builds_a_wheel_that_works(examples) -> None:
@@ -51,7 +55,11 @@ def test_the_diamond_succeeds_on_the_second_attempt(examples) -> None:
     done = run(examples, "diamond/diamond.planter.yaml")
 
     assert done.returncode == 0, done.stderr + done.stdout
-    assert ["attempt 1" in done.stdout, "attempt 2" in done.stdout, "attempt 3" in done.stdout] == [True, True, False]
+    assert ["attempt 1" in done.stdout, "attempt 2" in done.stdout, "attempt 3" in done.stdout] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_the_failing_example_fails_and_says_why(examples) -> None:

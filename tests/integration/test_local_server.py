@@ -184,7 +184,7 @@ async def test_a_child_that_ignores_sigterm_is_killed(tmp_path, guarded):
     child = Child("stubborn", [sys.executable, "-c", stubborn], log=log, guarded=guarded)
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while child.tail() != ("deaf",):  # noqa: ASYNC110 (a file tells nobody)
+            while child.tail() != ("deaf",):
                 await asyncio.sleep(0.01)
         await child.stop(grace=0.05)
     finally:

@@ -105,7 +105,7 @@ def is_gone(process: psutil.Process) -> bool:
 
 async def all_gone(processes: list[psutil.Process]) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while not all(is_gone(process) for process in processes):  # noqa: ASYNC110 (others' children)
+        while not all(is_gone(process) for process in processes):
             await asyncio.sleep(0.01)
 
 

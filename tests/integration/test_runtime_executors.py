@@ -144,7 +144,7 @@ async def test_last_words_after_sigterm_are_in_the_log(tmp_path) -> None:
         report = await planner.report("slow")
 
     assert (report["status"], report["error"]["message"]) == ("cancelled", "enough")
-    assert planner.output("slow") == ["up", "tidied"]
+    assert planner.output("slow", "stdout") == ["up", "tidied"]
 
 
 async def test_what_a_phase_leaves_behind_is_killed(tmp_path) -> None:

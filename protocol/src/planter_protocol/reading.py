@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 
 from planter_protocol import headers
@@ -60,6 +61,8 @@ async def _request_one(nc: Client, stream: str, query: dict[str, object]) -> Sto
         reply = await nc.request(
             f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(query), timeout=_REPLY_SECONDS
         )
+    except NoRespondersError as error:
+        raise JetStreamUnavailable(_address(nc), _missing(stream)) from error
     except (TimeoutError, NatsTimeoutError) as error:
         raise JetStreamUnavailable(_address(nc), f"no answer for stream {stream}") from error
     status = _status(reply)
@@ -92,9 +95,7 @@ async def _read_batch(nc: Client, stream: str, subject: str, start: int) -> tupl
             elif status == _STATUS_NOTHING:
                 return batch, 0
             elif status == _STATUS_NO_RESPONDERS:
-                raise JetStreamUnavailable(
-                    _address(nc), f"stream {stream} does not exist (is a planner running?)"
-                )
+                raise JetStreamUnavailable(_address(nc), _missing(stream))
             else:
                 raise ProtocolError(f"direct get on {stream}: {_describe(message)}")
     finally:
@@ -108,6 +109,10 @@ def _stored(message: Msg) -> Stored:
 
 def _status(message: Msg) -> str | None:
     return (message.headers or {}).get("Status")
+
+
+def _missing(stream: str) -> str:
+    return f"there is no stream {stream}: has a planner ever run on this server?"
 
 
 def _describe(message: Msg) -> str:

@@ -49,6 +49,7 @@ class PhaseLog:
         self._lines: deque[_Line] = deque()
         self._unsent = 0
         self._dropped = 0
+        self._confirmed = 0
         self._sending: anyio.CancelScope | None = None
         self._closing = False
         self._failing = False
@@ -64,8 +65,8 @@ class PhaseLog:
             self._add(stream, "info", text)
 
     async def room(self) -> None:
-        """Wait while more than ``UNSENT_BYTES_MAX`` are unsent."""
-        while self._unsent > UNSENT_BYTES_MAX:
+        """Wait while more than ``UNSENT_BYTES_MAX`` are unsent, unless sending fails: the phase goes on."""
+        while self._unsent > UNSENT_BYTES_MAX and not self._failing:
             await self._moved.wait()
 
     def say(self, text: str, level: str = "info") -> None:
@@ -82,19 +83,16 @@ class PhaseLog:
         for stream, splitter in self._splitters.items():
             for text in splitter.end():
                 self._add(stream, "info", text)
-        if self._dropped:
-            self._add(
-                "log", "warning", f"[{self._dropped:,} lines dropped: they came faster than they were sent]"
-            )
         self._closing = True
+        self._tell_dropped()
         self._hurry.set()
         while self._sending is not None:
-            before = self._unsent
+            before = self._confirmed
             with anyio.move_on_after(GIVE_UP_SECONDS):
-                await self._moved.wait()
+                while self._sending is not None and self._confirmed == before:
+                    await self._moved.wait()
                 continue
-            if self._unsent == before:
-                self._abandon()
+            self._abandon()
 
     def _abandon(self) -> None:
         session, phase = self._target.session_id, self._target.phase_id
@@ -109,6 +107,9 @@ class PhaseLog:
     def _add(self, stream: Stream, level: str, text: str) -> None:
         if stream == "stderr" and text.strip():
             self.last_error_line = text
+        if self._failing and self._unsent > UNSENT_BYTES_MAX:
+            self._dropped += 1
+            return
         size = len(text) + _LINE_OVERHEAD
         self._lines.append(_Line(stream, level, text, time.time_ns() // 1_000_000, size))
         self._unsent += size
@@ -131,9 +132,18 @@ class PhaseLog:
                 subject = subjects.log(self._target.session_id)
                 self._failing = not await self._publisher.confirmed_within(subject, encode(batch), seconds)
                 self._unsent -= size
+                if not self._failing:
+                    self._confirmed += 1
+                    self._tell_dropped()
                 self._wake()
             self._sending = None
             self._wake()
+
+    def _tell_dropped(self) -> None:
+        if self._dropped and self._unsent <= UNSENT_BYTES_MAX:
+            text = f"[{self._dropped:,} lines are missing here: they could not be sent]"
+            self._dropped = 0
+            self._add("log", "warning", text)
 
     def _wake(self) -> None:
         self._moved.set()

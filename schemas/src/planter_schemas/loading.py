@@ -311,7 +311,7 @@ class _Placing:
         if related is None:
             return finding.hint
         if not isinstance(related, Span):
-            related = self._document.places.locate(related, at_key=True)
+            related = self._document.places.locate(related, at_key=finding.at_key)
         line, column = self._lines.place(related.start)
         place = f"{finding.related_text} {line}:{column}"
         return place if finding.hint is None else f"{finding.hint}\n{place}"

@@ -7,25 +7,30 @@ _BREAK = re.compile(r"\r\n|\r|\n")
 
 
 class TextLines:
-    """Where the lines of a text begin; built on first need."""
+    """Where the lines of a text begin, found as far as someone asks."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._starts: list[int] | None = None
+        self._starts = [0]
+        self._breaks = _BREAK.finditer(text)
+        self._is_complete = False
 
     def place(self, offset: int) -> tuple[int, int]:
         """Line and column, both from 1, of a character."""
-        starts = self._line_starts()
-        line = bisect_right(starts, min(max(offset, 0), len(self.text)))
-        return line, offset - starts[line - 1] + 1
+        offset = min(max(offset, 0), len(self.text))
+        while self._starts[-1] <= offset and self._next_start():
+            pass
+        line = bisect_right(self._starts, offset)
+        return line, offset - self._starts[line - 1] + 1
 
     def line(self, number: int) -> str | None:
         """The text of a line (from 1) without its end; None beyond the last."""
-        starts = self._line_starts()
-        if not 1 <= number <= len(starts):
+        while len(self._starts) <= number and self._next_start():
+            pass
+        if not 1 <= number <= len(self._starts):
             return None
-        end = starts[number] if number < len(starts) else len(self.text)
-        return self.text[starts[number - 1] : end].rstrip("\r\n")
+        end = self._starts[number] if number < len(self._starts) else len(self.text)
+        return self.text[self._starts[number - 1] : end].rstrip("\r\n")
 
     def length_on_line(self, start: int, end: int) -> int:
         """How many characters of the piece stand on its first line, at least 1, without trailing blanks."""
@@ -33,7 +38,10 @@ class TextLines:
         piece = self.text[start : found.start() if found else end]
         return max(1, len(piece.rstrip()))
 
-    def _line_starts(self) -> list[int]:
-        if self._starts is None:
-            self._starts = [0, *(found.end() for found in _BREAK.finditer(self.text))]
-        return self._starts
+    def _next_start(self) -> bool:
+        found = None if self._is_complete else next(self._breaks, None)
+        if found is None:
+            self._is_complete = True
+            return False
+        self._starts.append(found.end())
+        return True

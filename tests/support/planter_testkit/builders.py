@@ -65,6 +65,11 @@ class World:
         self.effects += decision.effects
         return decision
 
+    def settle(self) -> None:
+        """Take the steps that the last one asked for."""
+        while self.step().more:
+            pass
+
     def start(self, plan: Plan) -> Decision:
         """Submit a plan."""
         return self.step(i.StartPlan(sequence=self._number(), plan=plan))

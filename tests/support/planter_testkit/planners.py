@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import msgspec
-
 from nats.errors import Error as NatsError
+
 from planter_protocol import PlanClient, PlannerUnavailable, ProtocolError
 from planter_protocol.client import load_object
 from planter_testkit.checker import Verdict, judge

@@ -121,6 +121,19 @@ def test_continue_lets_dependents_run_as_if_the_phase_had_completed() -> None:
     assert f.Say("error", "going on with defaults", "a", 1) in world.effects
 
 
+def test_what_a_phase_has_to_say_is_said_before_the_session_ends() -> None:
+    world = World(runtime())
+    world.start(plan(phase("a", success=Handler(message=("all is well",)))))
+
+    first = world.complete("a")
+    still_running = world.session.status
+    second = world.step()
+
+    assert f.Say("info", "all is well", "a", 1) in first.effects
+    assert (first.more, still_running, world.session.status) == (True, "running", "complete")
+    assert [type(event).__name__ for event in second.events] == ["SessionEnded"]
+
+
 def test_abort_also_asks_runtimes_to_stop() -> None:
     world = World(runtime())
     world.start(plan(phase("a", on_failure=FailureAction.ABORT), phase("b")))

@@ -7,6 +7,7 @@ from planter.core import events as e
 from planter.core.status import SessionStatus
 from planter_testkit.builders import phase, plan
 
+PLAN = b'{"digest":"d","phases":[{"id":"a","digest":"x","kind":"noop","run":{"noop":{}}}]}'
 STORED = [
     (e.PhaseTargeted(phase_id="a", attempt=1, runtime_id="r", instance="i"),
      b'{"type":"PhaseTargeted","phaseId":"a","attempt":1,"runtimeId":"r","instance":"i"}'),
@@ -18,8 +19,7 @@ STORED = [
     (e.PhasesReset(phase_ids=("a", "b"), reason="retry"),
      b'{"type":"PhasesReset","phaseIds":["a","b"],"reason":"retry"}'),
     (e.PlanApplied(revision=1, digest="d", plan=plan(phase("a", digest="x"), digest="d")),
-     b'{"type":"PlanApplied","revision":1,"digest":"d","plan":'
-     b'{"digest":"d","phases":[{"id":"a","digest":"x","kind":"noop","run":{"noop":{}}}]}}'),
+     b'{"type":"PlanApplied","revision":1,"digest":"d","plan":' + PLAN + b"}"),
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from planter.core.fleet import Fleet, can_take, requirement
 from planter_testkit.builders import phase, runtime
 
 HANDLER = {"phase": "preflight"}
+ZONED = {**HANDLER, "zone": "eu"}
 
 
 @pytest.mark.parametrize(
@@ -20,8 +21,8 @@ HANDLER = {"phase": "preflight"}
         ({}, phase("a", capabilities=("gpu",)), False),
         ({"capabilities": frozenset({"gpu", "big"})}, phase("a", capabilities=("gpu",)), True),
         ({"handlers": (HANDLER,)}, phase("a", kind=None, labels=HANDLER), True),
-        ({"handlers": (HANDLER,), "labels": {}}, phase("a", kind=None, labels={**HANDLER, "zone": "eu"}), False),
-        ({"handlers": (HANDLER,), "labels": {"zone": "eu"}}, phase("a", kind=None, labels={**HANDLER, "zone": "eu"}), True),
+        ({"handlers": (HANDLER,), "labels": {}}, phase("a", kind=None, labels=ZONED), False),
+        ({"handlers": (HANDLER,), "labels": {"zone": "eu"}}, phase("a", kind=None, labels=ZONED), True),
         ({"handlers": (HANDLER,)}, phase("a", kind=None, labels={"phase": "other"}), False),
         ({"handlers": ({},)}, phase("a", kind=None), True),
         ({"handlers": ()}, phase("a", kind=None), False),

@@ -1,4 +1,4 @@
-"""Random histories: whatever comes in whatever order, the journal judged by the independent checker stays true."""
+"""Random histories: whatever comes, in whatever order, an independent checker finds the journal true."""
 
 import random
 from typing import Any
@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from planter.core import inputs as i
 from planter.core.plan import Backoff, FailureAction, Plan
 from planter.core.status import SESSION_TERMINAL

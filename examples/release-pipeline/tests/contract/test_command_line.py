@@ -9,7 +9,9 @@ class CommandLine(unittest.TestCase):
     """Exit status and output."""
 
     def test_it_greets(self) -> None:
-        done = subprocess.run([sys.executable, "-m", "greeter", "Ada"], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "greeter", "Ada"], capture_output=True, text=True, check=True
+        )
         self.assertEqual(done.stdout, "Hello, Ada.\n")
 
     def test_it_explains_itself(self) -> None:

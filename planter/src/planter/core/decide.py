@@ -67,7 +67,7 @@ def decide(
             more = target_ready(step, targets_max)
         else:
             _withdraw_open_offers(step)
-    _finish(step)
+    more = not _finish(step) or more
     step.effects.extend(f.PublishState(index) for index in session.touched)
     return Decision(tuple(step.events), tuple(step.effects), more)
 
@@ -314,11 +314,14 @@ def _withdraw_open_offers(step: Step) -> None:
             step.emit(e.PhaseWithdrawn(phase_id=spec.id, attempt=phase.attempt, reason=str(session.failing)))
 
 
-def _finish(step: Step) -> None:
-    """Close what can no longer run, and the session with it."""
+def _finish(step: Step) -> bool:
+    """Close what can no longer run, and the session with it; False when its end has to wait for a next step.
+
+    What phases have to say is said before the session ends: who watches it stops reading at its end.
+    """
     session = step.session
     if session.status not in (SessionStatus.RUNNING, SessionStatus.PAUSED):
-        return
+        return True
     if session.cancelling:
         _close_idle(step, cancel=True)
     elif session.failing is not None:
@@ -328,8 +331,12 @@ def _finish(step: Step) -> None:
         for index, phase in enumerate(session.phases):
             if phase.status is PhaseStatus.PENDING:
                 step.emit(e.PhaseSkipped(phase_id=session.spec(index).id, reason="onUse: nothing used it"))
-    if is_over(session) and not has_ended(session):
-        _end_session(step)
+    if not is_over(session):
+        return True
+    if any(isinstance(effect, f.Say) for effect in step.effects):
+        return False
+    _end_session(step)
+    return True
 
 
 def _only_unused_left(session: Session) -> bool:

@@ -117,7 +117,7 @@ class Planner:
         """A planner with the key that all planners share."""
         key = await load_key(js)
         reader = InputReader(js, key, unfenced=options.unfenced)
-        return cls(nc, js, planner_id, reader, Performer(nc, key, planner_id))
+        return cls(nc, js, planner_id, reader, Performer(nc, js, key, planner_id))
 
     @asynccontextmanager
     async def running(self, tasks: TaskGroup) -> AsyncGenerator[None]:

@@ -3,6 +3,8 @@
 from datetime import datetime
 
 import msgspec
+import structlog
+from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
 from planter.core import inputs as i
@@ -10,7 +12,9 @@ from planter.shell.intake import Delivery
 from planter.shell.keys import DispatchKey
 from planter.shell.plans import answer, plan_of
 from planter_protocol import codec, messages
-from planter_protocol.errors import InvalidMessage
+from planter_protocol.errors import InvalidMessage, ProtocolError
+
+log = structlog.get_logger(__name__)
 
 RESULT_BYTES_MAX = 64 * 1024
 
@@ -65,6 +69,12 @@ class InputReader:
             compiled = await plan_of(self._js, start)
         except InvalidMessage as error:
             return i.Refuse(sequence=delivery.sequence, code="manifest.missing", text=str(error))
+        except (ProtocolError, NatsError, TimeoutError):
+            raise  # the server's trouble, not the manifest's: try again
+        except Exception:
+            log.exception("manifest.broken", subject=delivery.subject, sequence=delivery.sequence)
+            text = "the planner failed on this manifest; its log says why"
+            return i.Refuse(sequence=delivery.sequence, code="planner.broken", text=text)
         if compiled.plan is None:
             text, problems = answer(compiled.problems)
             return i.Refuse(sequence=delivery.sequence, code="manifest.invalid", text=text, problems=problems)

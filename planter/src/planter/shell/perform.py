@@ -8,6 +8,8 @@ from typing import assert_never
 
 import structlog
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
 
 from planter.core import effects as f
 from planter.core.session import Session
@@ -24,8 +26,9 @@ _TARGETS_BYTES_MAX = 256 * 1024
 class Performer:
     """Publishes what a decision ordered."""
 
-    def __init__(self, nc: Client, key: DispatchKey, planner_id: str) -> None:
+    def __init__(self, nc: Client, js: JetStreamContext, key: DispatchKey, planner_id: str) -> None:
         self._nc = nc
+        self._js = js
         self._key = key
         self._planner_id = planner_id
 
@@ -124,4 +127,8 @@ class Performer:
             attempt=effect.attempt,
             stream="planner",
         )
-        await self._nc.publish(subjects.log(session.id), encode(message))
+        try:
+            # Confirmed, because whoever follows the session stops reading once its end is in the journal.
+            await self._js.publish(subjects.log(session.id), encode(message))
+        except (TimeoutError, NatsError) as error:
+            log.warning("remark.lost", session=session.id, error=str(error) or type(error).__name__)

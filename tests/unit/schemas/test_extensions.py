@@ -1,0 +1,138 @@
+"""The extensions that Planter understands: what a phase runs, how often, how long, how soon, and where."""
+
+import pytest
+
+from planter_schemas import Backoff, Phase, Run, load_manifest
+
+
+def load(spec: str) -> Phase:
+    """The phase with this spec."""
+    loaded = load_manifest(f"id: a\nspec: {{{spec}}}")
+    assert loaded.errors == ()
+    assert loaded.manifest is not None
+    return loaded.manifest.phases[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("python: 'site.build:main'", Run(python="site.build:main")),
+        ("exec: [make, '']", Run(exec=("make", ""))),
+        ("shell: 'a | b'", Run(shell="a | b")),
+        ("http: {url: x}", Run(http={"url": "x"})),
+        ("container: {image: x}", Run(container={"image": "x"})),
+        ("noop: {}", Run(noop={})),
+        ("noop: ", Run(noop={})),
+        ("noop: {}, exec: null", Run(noop={})),
+        (
+            "shell: a, env: {A: 1, B: false, C: 1.50, D: on}, with: {on: [1]}, cwd: /srv, x-y: 1",
+            Run(
+                shell="a",
+                env={"A": "1", "B": "false", "C": "1.50", "D": "on"},
+                with_={"on": [1]},
+                cwd="/srv",
+                extensions={"x-y": 1},
+            ),
+        ),
+        ("Shell: a, Timeout: 1h", Run(shell="a", timeout_ms=3_600_000)),
+    ],
+)
+def test_a_run_is_one_of_six_kinds(text: str, expected: Run) -> None:
+    phase = load(f"x-run: {{{text}}}")
+
+    assert phase.run == expected
+    assert phase.extensions == {"x-run": expected.to_json()}
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("x-run: {}", "PLT-1301"),
+        ("x-run: {env: {}}", "PLT-1301"),
+        ("x-run: {shell: a, exec: [b]}", "PLT-1301"),
+        ("x-run: 'make'", "PLT-1104"),
+        ("x-run: {python: build}", "PLT-1302"),
+        ("x-run: {python: 'a b:c'}", "PLT-1302"),
+        ("x-run: {exec: make}", "PLT-1302"),
+        ("x-run: {exec: []}", "PLT-1302"),
+        ("x-run: {exec: ['']}", "PLT-1302"),
+        ('x-run: {exec: [a, "b\\0"]}', "PLT-1302"),
+        ("x-run: {exec: [a, 1]}", "PLT-1104"),
+        ("x-run: {shell: ''}", "PLT-1116"),
+        ("x-run: {shell: [a]}", "PLT-1104"),
+        ("x-run: {http: url}", "PLT-1104"),
+        ("x-run: {noop: {}, withs: {}}", "PLT-1102"),
+        ("x-run: {noop: {}, env: {A=B: c}}", "PLT-1116"),
+        ("x-run: {noop: {}, env: {A: [b]}}", "PLT-1104"),
+        ("x-run: {noop: {}, env: {'': a}}", "PLT-1116"),
+        ("x-run: {noop: {}, timeout: 0}", "PLT-1108"),
+        ("x-timeout: soon", "PLT-1108"),
+        ("x-timeout: 0s", "PLT-1108"),
+        ("x-timeout: 5s, x-run: {noop: {}, timeout: 6s}", "PLT-1304"),
+        ("x-retry: 3", "PLT-1104"),
+        ("x-retry: {initial: fast}", "PLT-1108"),
+        ("x-retry: {factor: 0.5}", "PLT-1303"),
+        ("x-retry: {factor: true}", "PLT-1303"),
+        ("x-retry: {jitter: 2}", "PLT-1303"),
+        ("x-retry: {initial: 2h}", "PLT-1303"),
+        ("x-retry: {maxAttempts: 3}, retry: {maxAttempts: 3}", "PLT-1308"),
+        ("x-retry: {backoff: 3}", "PLT-1102"),
+        ("x-priority: high", "PLT-1305"),
+        ("x-priority: 1.5", "PLT-1305"),
+        ("x-priority: 1001", "PLT-1305"),
+        ("x-capabilities: gpu", "PLT-1306"),
+        ("x-capabilities: [1]", "PLT-1104"),
+        ("x-capabilities: ['']", "PLT-1116"),
+        ("x-run: {noop: {}}, X-Run: {noop: {}}", "PLT-1307"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(text: str, code: str) -> None:
+    loaded = load_manifest(f"id: a\nspec: {{{text}}}")
+
+    assert [problem.code for problem in loaded.problems] == [code]
+    assert loaded.problems[0].line == 2
+
+
+def test_defaults_are_those_of_the_design() -> None:
+    phase = load("")
+
+    assert phase == Phase(id="a")
+    assert (phase.max_attempts, phase.priority, phase.timeout_ms) == (1, 0, None)
+    assert phase.retry_backoff == Backoff(initial_ms=1_000, factor=2.0, max_ms=100_000, jitter=0.1)
+
+
+def test_the_backoff_is_read_with_its_units() -> None:
+    phase = load("x-retry: {initial: 500ms, factor: 3, max: 1m, jitter: 0, max_attempts: '7'}")
+
+    assert phase.retry_backoff == Backoff(initial_ms=500, factor=3.0, max_ms=60_000, jitter=0.0)
+    assert phase.max_attempts == 7
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x-timeout: 90s",
+        "x-timeout: '${T:90s}'",
+        "x-run: {noop: {}, timeout: 90}",
+        "x-timeout: 90000ms, x-run: {noop: {}, timeout: 90s}",
+    ],
+)
+def test_the_timeout_of_an_attempt_has_two_places(text: str) -> None:
+    assert load(text).timeout_ms == 90_000
+
+
+def test_unknown_extensions_are_kept_as_they_stand() -> None:
+    loaded = load_manifest("id: a\nX-Outer: {B: null}\nspec: {x-in_ner: [1, {waitFor: 2}], x-null: null}")
+
+    assert loaded.manifest is not None
+    assert loaded.manifest.phases[0].extensions == {
+        "x-in_ner": [1, {"waitFor": 2}],
+        "x-null": None,
+        "X-Outer": {"B": None},
+    }
+
+
+def test_an_extension_beside_and_inside_of_the_spec_is_refused() -> None:
+    loaded = load_manifest("id: a\nx-when: b\nspec: {x-when: c}")
+
+    assert [(each.code, each.hint) for each in loaded.problems] == [("PLT-1307", "first given at 3:8")]
