@@ -87,9 +87,7 @@ async def running_site(folder, script=None):
 
 async def known(url: str, runtime: str) -> None:
     async with PlanClient.connected(url) as client, asyncio.timeout(DEADLINE_SECONDS):
-        while all(
-            info.runtime_id != runtime for info in (await client.planner_info()).runtimes
-        ):
+        while all(info.runtime_id != runtime for info in (await client.planner_info()).runtimes):
             await asyncio.sleep(0.01)
 
 

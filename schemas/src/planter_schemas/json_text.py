@@ -160,7 +160,7 @@ class JsonPlaces:
 
     def entry(self, path: Path) -> _Entry:
         """Key and value at a path, or as far as the path leads."""
-        start = self._skip_blank(0)
+        start = _skip_blank(self._text, 0)
         current = _Entry(None, Span(start, len(self._text.rstrip())))
         for step in path:
             found = self.index(current.value.start).find(step)
@@ -179,16 +179,16 @@ class JsonPlaces:
         return known
 
     def _object_parts(self, start: int) -> Iterator[tuple[str | int, _Entry]]:
-        position = self._skip_blank(start + 1)
+        position = _skip_blank(self._text, start + 1)
         while self._text[position] != "}":
             key, key_end = _scan_string(self._text, position + 1)
-            value_start = self._skip_blank(self._skip_blank(key_end) + 1)
+            value_start = _skip_blank(self._text, _skip_blank(self._text, key_end) + 1)
             value_end = self._value_end(value_start)
             yield key, _Entry(Span(position, key_end), Span(value_start, value_end))
             position = self._next_part(value_end)
 
     def _list_parts(self, start: int) -> Iterator[tuple[str | int, _Entry]]:
-        position = self._skip_blank(start + 1)
+        position = _skip_blank(self._text, start + 1)
         number = 0
         while self._text[position] != "]":
             end = self._value_end(position)
@@ -197,18 +197,14 @@ class JsonPlaces:
             position = self._next_part(end)
 
     def _next_part(self, position: int) -> int:
-        position = self._skip_blank(position)
-        return self._skip_blank(position + 1) if self._text[position] == "," else position
+        position = _skip_blank(self._text, position)
+        return _skip_blank(self._text, position + 1) if self._text[position] == "," else position
 
     def _value_end(self, start: int) -> int:
         try:
             return self._scan(self._text, start)[1]
         except RecursionError:  # the value is nearly as deep as the parser allows
             return _skip_brackets(self._text, start)
-
-    def _skip_blank(self, position: int) -> int:
-        found = _BLANK.match(self._text, position)
-        return found.end() if found else position
 
 
 def _skip_brackets(text: str, start: int) -> int:
@@ -301,27 +297,29 @@ _ADVICE = {
     "/*": "JSON has no comments",
     "#": "JSON has no comments; YAML has (name the file .yaml)",
     "'": 'JSON strings stand in double quotes: "text"',
-    "}": "remove the comma before this bracket",
-    "]": "remove the comma before this bracket",
 }
 
 
 def _syntax_finding(text: str, error: json.JSONDecodeError) -> Finding:
-    position = min(error.pos, len(text))
-    found = _BLANK.match(text, position)
-    position = found.end() if found else position
+    position = _skip_blank(text, min(error.pos, len(text)))
     rest = text[position : position + 2]
-    hint = next((advice for start, advice in _ADVICE.items() if rest.startswith(start)), None)
-    if hint is not None and rest[:1] in ("}", "]") and text[:position].rstrip()[-1:] != ",":
-        hint = None
     reason = error.msg[:1].lower() + error.msg[1:].removesuffix(" at").removesuffix(" starting")
-    if not rest and not error.msg.startswith("Unterminated"):
+    hint = next((advice for start, advice in _ADVICE.items() if rest.startswith(start)), None)
+    before = len(text[:position].rstrip()) - 1
+    if error.msg.startswith("Illegal trailing comma"):  # Python 3.13 knows this case itself
+        reason, hint = "comma behind the last element", "remove this comma"
+    elif rest[:1] in ("}", "]") and text[before : before + 1] == ",":
+        position, reason, hint = before, "comma behind the last element", "remove this comma"
+    elif not rest and not error.msg.startswith("Unterminated"):
         reason, hint = "the text ends in the middle", "a bracket or brace is not closed"
-    elif error.msg.startswith("Illegal trailing comma"):
-        hint = "remove this comma"
-    elif hint is None and text[position : position + 1].isalpha():
+    elif hint is None and rest[:1].isalpha():
         hint = "text and keys stand in double quotes; if this is YAML, name the file .yaml"
     elif hint is None and error.msg.startswith("Invalid control character"):
         hint = "write a line end as \\n and a tab as \\t inside of strings"
     span = Span(position, position + 1)
     return Finding((), "PLT-1006", f"not valid JSON: {reason}", label=reason, hint=hint, span=span)
+
+
+def _skip_blank(text: str, position: int) -> int:
+    found = _BLANK.match(text, position)
+    return found.end() if found else position

@@ -114,7 +114,7 @@ REFUSED = [
     ("# only a comment", "PLT-1005", 1, 1, "empty"),
     ("~", "PLT-1005", 1, 1, "empty"),
     ("[1,", "PLT-1006", 1, 4, "not closed"),
-    ('[{"id": "a",}]', "PLT-1006", 1, 13, "comma"),
+    ('[{"id": "a",}]', "PLT-1006", 1, 12, "remove this comma"),
     ("[\n  // no\n]", "PLT-1006", 2, 3, "no comments"),
     ("['a']", "PLT-1006", 1, 2, "double quotes"),
     ("a: b: c", "PLT-1007", 1, 5, "quotes"),

@@ -54,7 +54,7 @@ RUN = st.one_of(
     st.builds(
         lambda more, env: {"exec": ["make", *more], "env": env, "timeout": "30s"},
         st.lists(PLAIN, max_size=2),
-        st.dictionaries(KEY, PLAIN | st.integers() | st.booleans(), max_size=2),
+        st.dictionaries(KEY, PLAIN | st.integers(-(2**63), 2**63) | st.booleans(), max_size=2),
     ),
     st.builds(lambda args: {"python": "a.b:c", "with": args}, st.dictionaries(KEY, FREE, max_size=2)),
 )
