@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import time
+from pathlib import Path
 
+import nats
 import pytest
 
 from planter_testkit.nats import running_nats_server
@@ -260,13 +261,14 @@ async def test_a_second_signal_ends_it_and_what_it_runs_at_once(tmp_path, number
     assert status == expected
 
 
-async def test_children_die_with_a_runtime_that_is_killed(tmp_path) -> None:
+async def test_children_and_grandchildren_die_with_a_runtime_that_is_killed(tmp_path) -> None:
     async with planner_and_runtime(tmp_path) as (planner, runtime):
-        await planner.offer("r1", target("a", {"shell": "echo $$; while :; do sleep 0.1; done"}))
+        await planner.offer("r1", target("a", {"shell": "sleep 1000 & echo $$ $!; wait"}))
         await planner.until(lambda: planner.output("a"))
         runtime.signal(signal.SIGKILL)
         await runtime.ended()
-        await ended(int(planner.output("a")[0]))
+        for pid in planner.output("a")[0].split():
+            await ended(int(pid))
 
 
 async def test_it_ends_under_load(tmp_path) -> None:
@@ -313,18 +315,21 @@ async def test_wrong_usage_ends_with_2_and_one_line(tmp_path, arguments) -> None
 
 
 async def test_a_report_survives_a_killed_server(tmp_path) -> None:
-    async with running_nats_server(tmp_path / "nats") as server, plain_planner(server.url) as planner:
-        async with runtime_process(planner, server.url, tmp_path, "r1", ["--lease", "2"]) as runtime:
-            wait = {"shell": "echo before; until [ -e go ]; do sleep 0.01; done; echo after; exit 7"}
-            await planner.offer("r1", target("a", wait))
-            await planner.until(lambda: planner.output("a") == ["before"])
-            server.kill()
-            (tmp_path / "go").touch()
-            await until_log(runtime, b"publish.unconfirmed", b"publish.given_up", b"connection.failed")
-            await server.start()
-            report = await stored(planner, "PLANTER_IN", "plan.session.s1.report", "failed")
-            beats = len(planner.beats)
-            await planner.until(lambda: len(planner.beats) > beats)
+    async with (
+        running_nats_server(tmp_path / "nats") as server,
+        plain_planner(server.url) as planner,
+        runtime_process(planner, server.url, tmp_path, "r1", ["--lease", "2"]) as runtime,
+    ):
+        wait = {"shell": "echo before; until [ -e go ]; do sleep 0.01; done; echo after; exit 7"}
+        await planner.offer("r1", target("a", wait))
+        await planner.until(lambda: planner.output("a") == ["before"])
+        server.kill()
+        (tmp_path / "go").touch()
+        await until_log(runtime, b"publish.unconfirmed", b"publish.given_up", b"connection.failed")
+        await server.start()
+        report = await stored(planner, "PLANTER_IN", "plan.session.s1.report", "failed")
+        beats = len(planner.beats)
+        await planner.until(lambda: len(planner.beats) > beats)
 
     assert report["error"]["exitCode"] == 7
 
@@ -357,13 +362,15 @@ async def test_reports_wait_for_a_stream_that_does_not_exist_yet(tmp_path) -> No
 async def ended(pid: int) -> None:
     """Wait until a process is gone (a zombie of somebody else counts as gone)."""
     async with asyncio.timeout(10):
-        while True:
-            with contextlib.suppress(FileNotFoundError):
-                with open(f"/proc/{pid}/stat") as file:  # noqa: ASYNC230, PTH123
-                    if file.read().rpartition(")")[2].split()[0] not in "ZX":
-                        await asyncio.sleep(0.01)
-                        continue
-            return
+        while running(pid):
+            await asyncio.sleep(0.01)
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 async def until_log(runtime: RuntimeProcess, *events: bytes) -> None:
@@ -378,10 +385,11 @@ async def stored(planner, stream: str, subject: str, status: str) -> dict:
     js = planner.nc.jetstream()
     async with asyncio.timeout(30):
         while True:
-            with contextlib.suppress(Exception):
-                message = await js.get_last_msg(stream, subject)
-                body = json.loads(message.data)
-                for report in body.get("reports") or [body]:
-                    if report.get("status") == status:
-                        return report
+            reports = []
+            with contextlib.suppress(nats.errors.Error, TimeoutError):
+                body = json.loads((await js.get_last_msg(stream, subject)).data)
+                reports = body.get("reports") or [body]
+            for report in reports:
+                if report.get("status") == status:
+                    return report
             await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""``python -P -m planter_runtime.child CALL ANSWER``: call one function, answer through a pipe.
+"""``python -P child.py CALL ANSWER``: call one function, answer through a pipe.
 
 CALL is a descriptor to read ``{"function": "module:function", "with": {...}, "path": [...]}`` from,
 ANSWER one to write ``{"result": ...}`` or ``{"error": ..., "kind": ..., "retryable": ...}`` to. Standard
@@ -8,7 +8,6 @@ library only, and little of it: this is started for every attempt.
 import json
 import os
 import sys
-import traceback
 from typing import Any
 
 from planter_runtime.errors import PermanentFailure, TemporaryFailure
@@ -101,6 +100,8 @@ def _shown(error: BaseException) -> str:
 
 def _print_traceback(error: BaseException) -> None:
     """The traceback without our own frames."""
+    import traceback  # noqa: PLC0415  (10 ms that only failures need)
+
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
         frames = frames.tb_next

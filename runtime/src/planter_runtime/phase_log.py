@@ -86,13 +86,16 @@ class PhaseLog:
         self._closing = True
         self._tell_dropped()
         self._hurry.set()
-        while self._sending is not None:
+        while self._is_sending():
             before = self._confirmed
             with anyio.move_on_after(GIVE_UP_SECONDS):
-                while self._sending is not None and self._confirmed == before:
+                while self._is_sending() and self._confirmed == before:
                     await self._moved.wait()
                 continue
             self._abandon()
+
+    def _is_sending(self) -> bool:
+        return self._sending is not None
 
     def _abandon(self) -> None:
         session, phase = self._target.session_id, self._target.phase_id

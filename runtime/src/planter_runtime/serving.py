@@ -115,7 +115,7 @@ async def _serve(
             confirmed = await agent.drain()
             tasks.cancel_scope.cancel()
     finally:
-        groups.kill_all()
+        groups.close()
         lost = closed.is_set()
         await _close(nc)
     if lost:

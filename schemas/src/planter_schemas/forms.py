@@ -63,11 +63,7 @@ def take_apart(context: Context) -> Parts:
     parts = Parts()
     value = context.document.value
     if context.document.is_stream:
-        for index, each in enumerate(cast("list[object]", value)):
-            if isinstance(each, list):
-                _read_list(context, cast("list[object]", each), (index,), parts)
-            else:
-                _read_one_of_several(context, each, (index,), parts)
+        _read_stream(context, cast("list[object]", value), parts)
     elif isinstance(value, list):
         _read_list(context, cast("list[object]", value), (), parts)
     elif isinstance(value, dict):
@@ -94,11 +90,24 @@ def _read_root(context: Context, value: dict[str, object], parts: Parts) -> None
     elif plan is not None:
         _read_plan(context, value, parts)
     elif any(key in PHASE.canonical for key in value):
-        _append(context, read_phase(context, value, (), "immediate"), parts)
+        _append(read_phase(context, value, (), "immediate"), parts)
     else:
         context.findings.add(
             Finding((), "PLT-1101", "this is no phase manifest", label="no phases here", hint=_EXPECTED)
         )
+
+
+def _read_stream(context: Context, documents: list[object], parts: Parts) -> None:
+    if not _fits(context, len(documents), (), parts):
+        return
+    for index, document in enumerate(documents):
+        if context.findings.is_full:
+            parts.is_complete = False
+            return
+        if isinstance(document, list):
+            _read_list(context, cast("list[object]", document), (index,), parts)
+        else:
+            _read_one_of_several(context, document, (index,), parts)
 
 
 def _read_one_of_several(context: Context, value: object, path: Path, parts: Parts) -> None:
@@ -116,7 +125,7 @@ def _read_one_of_several(context: Context, value: object, path: Path, parts: Par
             context.findings.add(Finding(path, "PLT-1101", message, label="no phase", hint=_EXPECTED))
             parts.is_complete = False
             return
-    _append(context, read_phase(context, value, path, "immediate"), parts)
+    _append(read_phase(context, value, path, "immediate"), parts)
 
 
 def _read_list(
@@ -128,7 +137,7 @@ def _read_list(
         if context.findings.is_full:
             parts.is_complete = False
             return
-        _append(context, read_phase(context, value, (*path, index), mode), parts)
+        _append(read_phase(context, value, (*path, index), mode), parts)
 
 
 def _fits(context: Context, count: int, path: Path, parts: Parts) -> bool:
@@ -141,8 +150,7 @@ def _fits(context: Context, count: int, path: Path, parts: Parts) -> bool:
     return False
 
 
-def _append(context: Context, draft: Draft | None, parts: Parts) -> None:
-    del context
+def _append(draft: Draft | None, parts: Parts) -> None:
     if draft is None or draft.id is None:
         parts.is_complete = False
     if draft is not None:
@@ -181,7 +189,7 @@ def _read_plan(context: Context, value: dict[str, object], parts: Parts) -> None
             if context.findings.is_full:
                 parts.is_complete = False
                 return
-            _append(context, read_named_phase(context, name, spec, (*path, name), mode), parts)
+            _append(read_named_phase(context, name, spec, (*path, name), mode), parts)
 
 
 def _read_settings(context: Context, fields: Fields, parts: Parts) -> InstanceMode:

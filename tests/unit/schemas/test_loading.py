@@ -320,6 +320,12 @@ def test_yaml_words_of_version_one_one_are_text() -> None:
     assert expected == loaded.manifest.phases[0].extensions["x-list"]
 
 
+def test_a_byte_order_mark_is_not_part_of_the_text() -> None:
+    assert load_manifest("\ufeff[]", format="json").manifest is not None
+    assert load_manifest(b"\xef\xbb\xbf[]", source="a.json").manifest is not None
+    assert load_manifest("\ufeffid: 1").problems[0].column == 5
+
+
 def test_a_yaml_file_that_starts_with_a_bracket_is_still_yaml() -> None:
     assert load_manifest("[{id: a, spec: {}},]", source="a.yaml").manifest is not None
     assert load_manifest("[{id: a, spec: {}},]", source="a.json").manifest is None

@@ -265,3 +265,14 @@ def test_a_manifest_cannot_be_changed() -> None:
 
     with pytest.raises(ValidationError):
         phase.id = "b"
+
+
+def test_a_literal_placeholder_in_a_label_survives_the_way_through_text() -> None:
+    text = "id: a\nspec: {selector: {matchLabels: {a: '$${NAME}'}}}"
+    manifest = load_manifest(text).manifest
+    assert manifest is not None
+
+    again = load_manifest(json.dumps(manifest.to_json()), variables={"NAME": "wrong"}).manifest
+
+    assert manifest.phases[0].match_labels == {"a": "${NAME}"}
+    assert again == manifest

@@ -135,7 +135,8 @@ def _acknowledge(step: Step, given: i.Acknowledge) -> None:
         return
     phase = step.session.phases[index]
     if given.accepted:
-        if not phase.accepted or phase.reason is not None:
+        news = not phase.accepted or (phase.reason is not None and not given.queued)
+        if phase.status is PhaseStatus.TARGETED and news:
             step.emit(
                 e.PhaseAccepted(
                     phase_id=given.phase_id,
@@ -143,7 +144,7 @@ def _acknowledge(step: Step, given: i.Acknowledge) -> None:
                     runtime_id=given.runtime_id,
                     queued=given.queued,
                 )
-            ) if phase.status is PhaseStatus.TARGETED else None
+            )
         return
     if phase.instance is None:
         # An open offer stays open for the others; whoever declines it is free to do so.

@@ -1,11 +1,10 @@
 """Child processes: a session of their own, a clean environment, and nothing left of them afterwards.
 
-Linux: the child dies when the runtime does, even by kill -9 (``PR_SET_PDEATHSIG``). This reaches the child
-only: grandchildren of a runtime that was killed with -9 live on until they notice.
+When the runtime is gone, even by kill -9, its guard kills the groups of all children (``guard``). What has
+left its group (``setsid``) is out of reach; under systemd or in a container it ends with the service.
 """
 
 import contextlib
-import ctypes
 import errno
 import os
 import select
@@ -17,11 +16,15 @@ from pathlib import Path
 
 import anyio
 import msgspec
+import structlog
 
 from planter_protocol.messages import Failure
+from planter_runtime.executors import guard
 from planter_runtime.outcomes import Completed, Failed, Outcome, cut, failed
 from planter_runtime.phase_log import PhaseLog
 from planter_runtime.work import Work
+
+log = structlog.get_logger(__name__)
 
 TERM_SECONDS = 2.0
 """From SIGTERM to SIGKILL."""
@@ -34,30 +37,74 @@ INHERITED = (
     "PATH HOME LANG LC_ALL LC_CTYPE TZ TMPDIR USER LOGNAME SHELL VIRTUAL_ENV".split()  # noqa: SIM905
 )
 _TEMPORARY = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
-_PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.02
 
 Consumer = Callable[[bytes], Awaitable[None]]
 
 
 class ProcessGroups:
-    """The process groups that run now, so that a runtime in a hurry can end them all."""
+    """The process groups that run now, known to a guard that ends them if we cannot."""
 
     def __init__(self) -> None:
         self._groups: set[int] = set()
+        self._guard: subprocess.Popen[bytes] | None = None
 
     def add(self, group: int) -> None:
         """A group was started."""
         self._groups.add(group)
+        if self._guard is None:
+            self._start_guard()
+        else:
+            self._tell(f"+{group}\n")
 
     def remove(self, group: int) -> None:
         """A group has ended."""
         self._groups.discard(group)
+        self._tell(f"-{group}\n")
 
     def kill_all(self) -> None:
         """SIGKILL to every group."""
         for group in self._groups:
             _signal_group(group, signal.SIGKILL)
+
+    def close(self) -> None:
+        """End every group, and the guard."""
+        self.kill_all()
+        self._groups.clear()
+        if self._guard is not None and self._guard.stdin is not None:
+            self._guard.stdin.close()
+            self._guard.wait()
+            self._guard = None
+
+    def _start_guard(self) -> None:
+        """At the first child: a runtime that only has handlers needs none."""
+        try:
+            self._guard = subprocess.Popen(
+                [sys.executable, "-I", "-S", guard.__file__],
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError as error:
+            log.warning("guard.absent", error=str(error))
+            return
+        assert self._guard.stdin is not None
+        os.set_blocking(self._guard.stdin.fileno(), False)
+        self._tell("".join(f"+{group}\n" for group in self._groups))
+
+    def _tell(self, text: str) -> None:
+        if self._guard is None or self._guard.stdin is None:
+            return
+        try:
+            self._guard.stdin.write(text.encode())
+        except BlockingIOError:
+            pass  # it does not read; the phases must not wait for that
+        except OSError:  # somebody ended it: the next child gets a new one, which learns of all groups
+            self._guard.stdin.close()
+            self._guard.wait()
+            self._guard = None
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -95,7 +142,7 @@ def environment(work: Work, source: Mapping[str, str]) -> dict[str, str]:
 
 
 async def run_process(
-    command: Command, log: PhaseLog, groups: ProcessGroups, extra: Mapping[int, Consumer] | None = None
+    command: Command, output: PhaseLog, groups: ProcessGroups, extra: Mapping[int, Consumer] | None = None
 ) -> int:
     """Run a child to its end, its output to the log; returns its status, negative for a signal.
 
@@ -117,8 +164,8 @@ async def run_process(
             os.close(fd)
     stdout, stderr = child.pipes
     pumps = [
-        _Pump(stdout, _to_log(log, "stdout")),
-        _Pump(stderr, _to_log(log, "stderr")),
+        _Pump(stdout, _to_log(output, "stdout")),
+        _Pump(stderr, _to_log(output, "stderr")),
         *(_Pump(fd, consume) for fd, consume in extra.items()),
     ]
     status = -signal.SIGKILL.value
@@ -268,7 +315,6 @@ def _popen(command: Command) -> "subprocess.Popen[bytes]":
             env=command.environment,
             pass_fds=command.pass_fds + command.hand_over,
             start_new_session=True,
-            preexec_fn=_die_with_parent(),  # noqa: PLW1509  (one prepared system call, no locks)
         )
     except FileNotFoundError:
         message = f"command {program!r} was not found: install it, or correct `PATH` or the name"
@@ -283,32 +329,6 @@ def _popen(command: Command) -> "subprocess.Popen[bytes]":
         temporary = isinstance(error, OSError) and error.errno in _TEMPORARY
         message = f"command {program!r} cannot be started: {error}"
         raise CannotStart(failed(message, "refused", retryable=temporary)) from None
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """What the child does between fork and exec; everything is looked up here, before the fork."""
-    if _prctl is None:
-        return None
-    prctl, parent = _prctl, os.getpid()
-
-    def arm() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL.value, 0, 0, 0)
-        if os.getppid() != parent:  # it died in between
-            os._exit(1)
-
-    return arm
-
-
-def _find_prctl() -> Callable[..., int] | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        return ctypes.CDLL(None, use_errno=True).prctl
-    except (OSError, AttributeError):
-        return None
-
-
-_prctl = _find_prctl()
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

@@ -11,6 +11,7 @@ from typing import IO, Literal
 
 import msgspec
 
+from planter_runtime import child
 from planter_runtime.executors.executor import Execution
 from planter_runtime.executors.process import (
     CannotStart,
@@ -75,8 +76,9 @@ class PythonExecutor:
 
 
 def _argv(call: int, answer: int) -> tuple[str, ...]:
-    # -P: a file `json.py` in the work folder must not meet our child before the function asks for it.
-    return (sys.executable, "-P", "-m", "planter_runtime.child", str(call), str(answer))
+    # -P: a file `json.py` beside the script or in the work folder must not meet our child's own imports.
+    # By path and not with -m, which would load runpy and half of importlib first.
+    return (sys.executable, "-P", child.__file__, str(call), str(answer))
 
 
 def _call_file(work: Work) -> IO[bytes]:
