@@ -55,8 +55,8 @@ class Control(Message, frozen=True):
 class Ack(Message, frozen=True):
     """``plan.session.<id>.ack``: one runtime's answer to one target (PMP: the first three fields)."""
 
-    phase_id: str = ""
-    accepted: bool = True
+    phase_id: str
+    accepted: bool
     queued: bool = False
     """Accepted, but it waits for a slot of the runtime."""
     reason: str | None = None
@@ -69,6 +69,8 @@ class Ack(Message, frozen=True):
 class Acks(Ack, frozen=True):
     """What may stand in an ack message: one ack, or many under ``acks``."""
 
+    phase_id: str = ""
+    accepted: bool = True
     acks: tuple[Ack, ...] = ()
 
     def each(self) -> tuple[Ack, ...]:
@@ -91,8 +93,8 @@ class Failure(Message, frozen=True):
 class Report(Message, frozen=True):
     """``plan.session.<id>.report``: how one attempt goes. Echoes what its target carried."""
 
-    phase_id: str = ""
-    status: ReportStatus = "running"
+    phase_id: str
+    status: ReportStatus
     attempt: int | None = None
     fence: int | None = None
     dispatch_id: str | None = None
@@ -107,6 +109,8 @@ class Report(Message, frozen=True):
 class Reports(Report, frozen=True):
     """What may stand in a report message: one report, or many under ``reports``."""
 
+    phase_id: str = ""
+    status: ReportStatus = "running"
     reports: tuple[Report, ...] = ()
 
     def each(self) -> tuple[Report, ...]:

@@ -34,6 +34,13 @@ def test_absent_json_is_left_out_and_present_json_is_kept_as_it_is() -> None:
     assert with_result == b'{"phaseId":"a","status":"complete","result":{"n": 1}}'
 
 
+def test_what_the_protocol_defines_is_always_written() -> None:
+    ack = codec.encode(messages.Ack(phase_id="a", accepted=True))
+    report = codec.encode(messages.Report(phase_id="a", status="running"))
+
+    assert (ack, report) == (b'{"phaseId":"a","accepted":true}', b'{"phaseId":"a","status":"running"}')
+
+
 def test_many_reports_travel_in_one_message() -> None:
     data = b'{"reports":[{"phaseId":"a","status":"complete"},{"phaseId":"b","status":"failed"}]}'
 

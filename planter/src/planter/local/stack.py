@@ -18,7 +18,7 @@ READY_SECONDS = 15.0
 DRAIN_SECONDS = 5.0
 _POLL_SECONDS = 0.02
 _WATCH_SECONDS = 0.1
-_GRACE_SECONDS = 2.0
+_GRACE_SECONDS = 10.0
 
 
 class StackOptions(msgspec.Struct, frozen=True):
@@ -115,7 +115,7 @@ def _child(name: str, argv: list[str], options: StackOptions, server: RunningSer
     log = None if options.verbose else server.data_dir / f"{name}.log"
     log_format = "auto" if options.verbose else "text"
     env = {key: value for key, value in os.environ.items() if key != "NATS_URL"}
-    # What a phase starts (planter itself, say) talks to this stack and to no other server.
+    # Planner and runtime talk to this stack and to no other server, whatever the caller's settings say.
     env["PLANTER_NATS_URL"] = server.url
     return Child(name, [*argv, "--log-format", log_format], log=log, env=env)
 
