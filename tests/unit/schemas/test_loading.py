@@ -320,6 +320,20 @@ def test_yaml_words_of_version_one_one_are_text() -> None:
     assert expected == loaded.manifest.phases[0].extensions["x-list"]
 
 
+def test_an_own_key_wins_over_a_merged_one_and_the_first_merged_over_the_second() -> None:
+    text = """
+x-one: &one {description: one, x-a: 1}
+x-two: &two {description: two, x-a: 2, x-b: 2}
+phases:
+  - {id: a, spec: {<<: [*one, *two], description: own}}
+"""
+    loaded = load_manifest(text)
+
+    assert loaded.manifest is not None
+    phase = loaded.manifest.phases[0]
+    assert (phase.description, phase.extensions) == ("own", {"x-a": 1, "x-b": 2})
+
+
 def test_a_byte_order_mark_is_not_part_of_the_text() -> None:
     assert load_manifest("\ufeff[]", format="json").manifest is not None
     assert load_manifest(b"\xef\xbb\xbf[]", source="a.json").manifest is not None

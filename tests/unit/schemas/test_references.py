@@ -92,3 +92,12 @@ def test_both_places_of_a_duplicate_id_are_named() -> None:
     problem = loaded.problems[0]
     assert (problem.code, problem.line, problem.column) == ("PLT-1203", 3, 23)
     assert problem.hint == "first used at 2:10"
+
+
+def test_a_flood_of_wrong_names_is_compared_by_case_and_number_only(monkeypatch) -> None:
+    monkeypatch.setattr("planter_schemas.references._COMPARISONS_MAX", 1)
+    lookalikes = Lookalikes(["build-7"])
+
+    found = [lookalikes.of(name) for name in ("biuld-7", "buidl-7", "BUILD-8", "biuld-7")]
+
+    assert found == ["build-7", None, "build-7", "build-7"]
