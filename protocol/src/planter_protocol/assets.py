@@ -23,8 +23,9 @@ KEYS_BUCKET = "PLANTER_KEYS"
 """Only planners may read it: holds the key of the dispatch ids."""
 MANIFESTS_BUCKET = "PLANTER_MANIFESTS"
 
-PLANNER_CONSUMER = "planner"
-ACK_WAIT_SECONDS = 3.0
+PARTITIONS = 16
+"""Of the inputs: as many planners as this can share the work. Fixed for the life of the stream."""
+ACK_WAIT_SECONDS = 2.0
 """After this long without an ack an input is delivered again, to whichever planner asks."""
 
 _DAY = 24 * 3600.0
@@ -35,6 +36,9 @@ STREAMS: tuple[api.StreamConfig, ...] = (
         name=IN,
         description="Planter: what clients and runtimes say, until a planner has committed it",
         subjects=list(subjects.INPUT_WILDCARDS),
+        subject_transform=api.SubjectTransform(
+            src=subjects.INPUTS_FROM, dest=subjects.INPUTS_STORED_AS % PARTITIONS
+        ),
         retention=api.RetentionPolicy.LIMITS,
         storage=api.StorageType.FILE,
         discard=api.DiscardPolicy.NEW,  # back-pressure instead of silent loss
@@ -90,14 +94,23 @@ BUCKETS: tuple[api.KeyValueConfig, ...] = (
     api.KeyValueConfig(bucket=KEYS_BUCKET, description="Planter: keys of the planners", history=1),
 )
 
-PLANNER_PULL = api.ConsumerConfig(
-    durable_name=PLANNER_CONSUMER,
-    description="All planners share it",
-    ack_policy=api.AckPolicy.EXPLICIT,
-    ack_wait=ACK_WAIT_SECONDS,
-    max_deliver=-1,  # the planner quarantines; the server must not forget
-    max_ack_pending=20_000,
-)
+
+def consumer_name(partition: int) -> str:
+    """Name of the durable consumer of a partition."""
+    return f"planner-{partition}"
+
+
+def partition_consumer(partition: int) -> api.ConsumerConfig:
+    """The durable consumer from which planners take the inputs of a partition."""
+    return api.ConsumerConfig(
+        durable_name=consumer_name(partition),
+        description="Shared by all planners; ownership is only a hint",
+        filter_subject=subjects.partition(partition),
+        ack_policy=api.AckPolicy.EXPLICIT,
+        ack_wait=ACK_WAIT_SECONDS,
+        max_deliver=-1,  # the planner quarantines; the server must not forget
+        max_ack_pending=20_000,
+    )
 
 
 async def ensure(js: JetStreamContext, *, url: str = "", replicas: int = 1) -> None:
@@ -112,7 +125,8 @@ async def ensure(js: JetStreamContext, *, url: str = "", replicas: int = 1) -> N
             *(_ensure_bucket(js, config, replicas) for config in BUCKETS),
             _ensure_objects(js, replicas),
         )
-        await js.add_consumer(IN, PLANNER_PULL)  # the same configuration again is not an error
+        # The same configuration again is not an error.
+        await asyncio.gather(*(js.add_consumer(IN, partition_consumer(n)) for n in range(PARTITIONS)))
     except (NoRespondersError, ServiceUnavailableError) as error:
         raise JetStreamUnavailable(url, "start nats-server with -js (or use `planter dev`)") from error
     except BadRequestError as error:

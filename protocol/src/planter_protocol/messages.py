@@ -348,6 +348,13 @@ class RuntimeInfo(Message, frozen=True):
     version: str = ""
 
 
+class Presence(Message, frozen=True):
+    """``plan.planner.<id>.presence``: repeated while the planner lives."""
+
+    planner_id: str
+    leaving: bool = False
+
+
 class PlannerInfo(Message, frozen=True):
     """Reply to ``plan.planner.info``."""
 

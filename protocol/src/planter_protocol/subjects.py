@@ -32,6 +32,16 @@ def report(session: str) -> str:
 
 
 INPUT_VERBS = ("start", "control", "ack", "report")
+INPUTS_FROM = "plan.session.*.*"
+INPUTS_STORED_AS = "in.{{partition(%d,1)}}.{{wildcard(1)}}.{{wildcard(2)}}"
+"""How the server files an input, given the number of partitions; see ``partition``."""
+
+
+def partition(number: int) -> str:
+    """``in.<partition>.>``: the stored inputs of one partition."""
+    return f"in.{number}.>"
+
+
 INPUT_WILDCARDS = tuple(f"plan.session.*.{verb}" for verb in INPUT_VERBS)
 
 # -- notices: what monitors and bare runtimes listen to --------------------------------------
@@ -76,6 +86,14 @@ GET_STATE_WILDCARD = "plan.session.*.get_state"
 DIFF_WILDCARD = "plan.session.*.diff"
 PLANNER_INFO = "plan.planner.info"
 """Request and reply: which planner answers, and which runtimes it knows."""
+
+
+def planner_presence(planner: str) -> str:
+    """``plan.planner.<id>.presence``: a planner says that it is there, or that it leaves."""
+    return f"plan.planner.{runtime_id(planner)}.presence"
+
+
+PLANNER_PRESENCE_WILDCARD = "plan.planner.*.presence"
 
 # -- one runtime -----------------------------------------------------------------------------
 
@@ -131,6 +149,14 @@ def parse_session(subject: str) -> SessionSubject | None:
     """The parts of a session subject, or None for any other subject (bad ids included)."""
     parts = subject.split(".")
     if len(parts) != 4 or parts[:2] != ["plan", "session"] or not is_token(parts[2]):
+        return None
+    return SessionSubject(SessionId(parts[2]), parts[3])
+
+
+def parse_input(subject: str) -> SessionSubject | None:
+    """The session and verb of a stored input, ``in.<partition>.<id>.<verb>``, or None for a bad id."""
+    parts = subject.split(".")
+    if len(parts) != 4 or parts[0] != "in" or not is_token(parts[2]):
         return None
     return SessionSubject(SessionId(parts[2]), parts[3])
 

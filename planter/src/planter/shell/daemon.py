@@ -17,14 +17,16 @@ from nats.js import JetStreamContext
 
 from planter.core import Fleet, Session
 from planter.core.status import SESSION_TERMINAL
+from planter.shell.assignment import Assignment
 from planter.shell.bare import BareListener
 from planter.shell.fleet_watch import FleetWatch
 from planter.shell.host import SessionHost
 from planter.shell.inputs import InputReader
-from planter.shell.intake import Delivery, Puller
+from planter.shell.intake import Delivery
 from planter.shell.journal import Journal
 from planter.shell.keys import load_key
 from planter.shell.perform import Performer
+from planter.shell.presence import Presence
 from planter.shell.queries import Queries
 from planter.shell.records import RecordWriter, decode_record
 from planter_protocol import assets, headers, messages, subjects
@@ -108,7 +110,7 @@ class Planner:
         self._records = RecordWriter(js)
         self._bare = BareListener(nc, js)
         self._queries = Queries(nc, js, self._host, self._info)
-        self._puller = Puller(nc, assets.IN, assets.PLANNER_CONSUMER, self._on_delivery)
+        self._assignment: Assignment | None = None
 
     @classmethod
     async def create(
@@ -123,40 +125,41 @@ class Planner:
     async def running(self, tasks: TaskGroup) -> AsyncGenerator[None]:
         """Recover what is under way, then take inputs; at the end take no more and finish what was begun."""
         await self._watch.start()
+        await self._wait_for_runtimes()
+        self._assignment = Assignment(self._nc, tasks, self._host, self._on_delivery)
+        presence = Presence(self._nc, self.id, self._assignment.own)
         tasks.start_soon(self._host.run, tasks)
         tasks.start_soon(self._watch.run)
         tasks.start_soon(self._records.run)
-        await self._recover()
+        await presence.start()
+        tasks.start_soon(presence.run)
         await self._queries.start()
-        tasks.start_soon(self._puller.run)
         await self._nc.flush()
         yield
-        self._puller.stop()
+        self._assignment.stop()
         await self._host.stop()
         with anyio.move_on_after(2):
+            await presence.leave()
             await self._nc.flush()
 
     def reconnected(self) -> None:
         """The server is back: it has forgotten our pulls, and we may have missed heartbeats."""
-        self._puller.reconnected()
+        if self._assignment is not None:
+            self._assignment.reconnected()
 
-    async def _recover(self) -> None:
-        """Take over the sessions that are not over; their records say which."""
+    async def _wait_for_runtimes(self) -> None:
+        """Let runtimes answer before sessions are resumed, if any session may be under way."""
         bucket = assets.SESSIONS_BUCKET
-        active: list[str] = []
         async for stored in read_subject(self._nc, f"KV_{bucket}", f"$KV.{bucket}.>"):
-            if "KV-Operation" not in stored.headers:
-                record = decode_record(stored.data)
-                if record.status not in SESSION_TERMINAL:
-                    active.append(record.session_id)
-        if active:
-            await anyio.sleep(_DISCOVERY_SECONDS)
-            log.info("planner.recovering", sessions=len(active))
-        for session_id in active:
-            self._host.open(session_id)
+            if (
+                "KV-Operation" not in stored.headers
+                and decode_record(stored.data).status not in SESSION_TERMINAL
+            ):
+                await anyio.sleep(_DISCOVERY_SECONDS)
+                return
 
     def _on_delivery(self, delivery: Delivery) -> None:
-        parsed = subjects.parse_session(delivery.subject)
+        parsed = subjects.parse_input(delivery.subject)
         if parsed is None:
             asyncio.get_running_loop().create_task(
                 self.bury(delivery, "its subject names no valid session id")
@@ -177,7 +180,7 @@ class Planner:
 
     async def bury(self, delivery: Delivery, reason: str) -> None:
         """Keep an unreadable input with the reason, so that it neither blocks nor vanishes."""
-        parsed = subjects.parse_session(delivery.subject)
+        parsed = subjects.parse_input(delivery.subject)
         session_id = parsed.session if parsed else "_"
         log.warning("input.unreadable", subject=delivery.subject, sequence=delivery.sequence, reason=reason)
         try:

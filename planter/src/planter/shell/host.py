@@ -25,6 +25,7 @@ from planter.shell.clock import now_ms
 from planter.shell.inputs import InputReader
 from planter.shell.intake import Delivery
 from planter.shell.journal import Fenced, Journal, Unwritable
+from planter.shell.partitions import partition_of
 from planter.shell.perform import Performer
 from planter_protocol.errors import InvalidMessage, ProtocolError
 
@@ -69,6 +70,8 @@ class Entry:
         self.wanted = False
         #: Woken by a timer: the state may be old, and nothing else would notice.
         self.check = False
+        #: Taken over from another planner: what we have of it was only good for answering questions.
+        self.stale = False
         self.running = False
         self.lock = asyncio.Lock()
 
@@ -89,6 +92,7 @@ class SessionHost:
         self._timers: list[tuple[int, str]] = []
         self._timer_set = asyncio.Event()
         self._in_flight: set[int] = set()
+        self._owned: frozenset[int] = frozenset()
         self._tasks: TaskGroup | None = None
         self._stopping = False
 
@@ -113,16 +117,22 @@ class SessionHost:
         """Tell every session that has an attempt out on that life of the runtime."""
         lost = i.RuntimeLost(runtime_id=runtime_id, instance=instance, reason=reason)
         for entry in list(self._entries.values()):
-            if entry.session is None or runtime_id in entry.session.load:
+            has_load = entry.session is None or runtime_id in entry.session.load
+            if has_load and self._owns(entry.id):
                 self.tell(entry.id, lost)
 
     def fleet_changed(self) -> None:
         """Placement may have changed: everything that waits for it tries again."""
         self._wake_waiting(len(self._waiting))
 
-    def open(self, session_id: str) -> None:
-        """Take a session into memory and do what is due (at start, and after a takeover)."""
+    def own(self, partitions: frozenset[int]) -> None:
+        """Sessions of other partitions are left to their planners, unless an input of theirs comes to us."""
+        self._owned = partitions
+
+    def take_over(self, session_id: str) -> None:
+        """A session has become ours: read it anew, say again what may be lost, and do what is due."""
         entry = self._entry(session_id)
+        entry.stale = True
         entry.wanted = True
         self._wake(entry)
 
@@ -159,9 +169,10 @@ class SessionHost:
             now = now_ms()
             while self._timers and self._timers[0][0] <= now:
                 _, session_id = heapq.heappop(self._timers)
-                if session_id in self._entries:
-                    self._entries[session_id].check = True
-                    self.open(session_id)
+                if session_id in self._entries and self._owns(session_id):
+                    entry = self._entries[session_id]
+                    entry.check = entry.wanted = True
+                    self._wake(entry)
             pause = (self._timers[0][0] - now) / 1000 if self._timers else 3600.0
             with anyio.move_on_after(max(pause, 0.001)):
                 await self._timer_set.wait()
@@ -175,6 +186,9 @@ class SessionHost:
                     pass
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _owns(self, session_id: str) -> bool:
+        return partition_of(session_id) in self._owned
 
     def _entry(self, session_id: str) -> Entry:
         entry = self._entries.get(session_id)
@@ -191,7 +205,7 @@ class SessionHost:
         for _ in range(min(limit, len(self._waiting))):
             session_id, _ = self._waiting.popitem(last=False)
             entry = self._entries.get(session_id)
-            if entry is not None:
+            if entry is not None and self._owns(session_id):
                 entry.wanted = True
                 self._wake(entry)
 
@@ -221,9 +235,11 @@ class SessionHost:
 
     async def _step(self, entry: Entry) -> None:
         entry.wanted = False
-        if entry.session is not None and entry.check and not await self._journal.is_current(entry.session):
+        if entry.stale:
+            self._drop(entry)
+        elif entry.session is not None and entry.check and not await self._journal.is_current(entry.session):
             self._drop(entry)  # another planner has gone on: do nothing on what is out of date
-        entry.check = False
+        entry.check = entry.stale = False
         if entry.session is None:
             await self._load(entry)
         session = entry.session
@@ -345,7 +361,9 @@ class SessionHost:
             if len(self._entries) <= ENDED_KEPT:
                 return
             idle = not entry.running and not entry.deliveries and not entry.lock.locked()
-            over = entry.session is None or entry.session.status in SESSION_TERMINAL
+            over = (
+                entry.session is None or entry.session.status in SESSION_TERMINAL or not self._owns(entry.id)
+            )
             if idle and over:
                 del self._entries[entry.id]
                 self._fleet.settle(entry.id, {})

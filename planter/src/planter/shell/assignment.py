@@ -1,0 +1,75 @@
+"""The partitions that this planner takes inputs from: pulls begin and end as planners come and go."""
+
+from collections.abc import Callable
+
+import structlog
+from anyio.abc import TaskGroup
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from planter.core.status import SESSION_TERMINAL
+from planter.shell.host import SessionHost
+from planter.shell.intake import Delivery, Puller
+from planter.shell.partitions import partition_of
+from planter.shell.records import decode_record
+from planter_protocol import assets
+from planter_protocol.errors import ProtocolError
+from planter_protocol.reading import read_subject
+
+log = structlog.get_logger(__name__)
+
+
+class Assignment:
+    """Pulls what is ours, and takes over the sessions of partitions that become ours."""
+
+    def __init__(
+        self, nc: Client, tasks: TaskGroup, host: SessionHost, on_delivery: Callable[[Delivery], None]
+    ) -> None:
+        self._nc = nc
+        self._tasks = tasks
+        self._host = host
+        self._on_delivery = on_delivery
+        self._pullers: dict[int, Puller] = {}
+
+    def own(self, partitions: frozenset[int]) -> None:
+        """From now on these are ours, and no others."""
+        gained = partitions.difference(self._pullers)
+        self._host.own(partitions)
+        for number in set(self._pullers).difference(partitions):
+            self._pullers.pop(number).stop()
+        for number in sorted(gained):
+            puller = Puller(self._nc, assets.IN, assets.consumer_name(number), self._on_delivery)
+            self._pullers[number] = puller
+            self._tasks.start_soon(puller.run)
+        log.info("planner.assigned", partitions=len(partitions), gained=len(gained))
+        if gained:
+            self._tasks.start_soon(self._take_over, gained)
+
+    def stop(self) -> None:
+        """Take no more inputs."""
+        for puller in self._pullers.values():
+            puller.stop()
+
+    def reconnected(self) -> None:
+        """The server has forgotten our pulls."""
+        for puller in self._pullers.values():
+            puller.reconnected()
+
+    async def _take_over(self, gained: frozenset[int]) -> None:
+        """Go on with the sessions of these partitions that are not over; their records say which."""
+        bucket = assets.SESSIONS_BUCKET
+        active: list[str] = []
+        try:
+            async for stored in read_subject(self._nc, f"KV_{bucket}", f"$KV.{bucket}.>"):
+                if "KV-Operation" in stored.headers:
+                    continue
+                record = decode_record(stored.data)
+                if record.status not in SESSION_TERMINAL and partition_of(record.session_id) in gained:
+                    active.append(record.session_id)
+        except (ProtocolError, NatsError) as error:
+            # The server is away; the inputs of these sessions bring them back, and so does the next change.
+            log.warning("planner.takeover_late", error=str(error) or type(error).__name__)
+        if active:
+            log.info("planner.recovering", sessions=len(active))
+        for session_id in active:
+            self._host.take_over(session_id)

@@ -1,0 +1,80 @@
+"""Which planners are alive: each says so twice a second; silence for a second and a half means gone."""
+
+from collections.abc import Callable
+
+import anyio
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from planter.shell.clock import now_ms
+from planter.shell.partitions import owned_by
+from planter_protocol import messages, subjects
+from planter_protocol.codec import decode, encode
+from planter_protocol.errors import InvalidMessage
+
+log = structlog.get_logger(__name__)
+
+BEAT_SECONDS = 0.5
+GONE_MS = 1_500
+
+
+class Presence:
+    """Keeps the list of members and says which partitions are ours whenever that changes."""
+
+    def __init__(self, nc: Client, planner_id: str, on_owned: Callable[[frozenset[int]], None]) -> None:
+        self._nc = nc
+        self._id = planner_id
+        self._on_owned = on_owned
+        self._members: dict[str, int] = {}
+        self._owned: frozenset[int] = frozenset()
+
+    async def start(self) -> None:
+        """Listen, say that we are there, and own what falls to us until others are heard of."""
+        await self._nc.subscribe(subjects.PLANNER_PRESENCE_WILDCARD, cb=self._on_presence)
+        await self._say()
+        self._update()
+
+    async def run(self) -> None:
+        """Say it again and forget the silent, until cancelled."""
+        while True:
+            await anyio.sleep(BEAT_SECONDS)
+            await self._say()
+            now = now_ms()
+            for member, seen in list(self._members.items()):
+                if now - seen > GONE_MS:
+                    log.info("planner.gone", planner=member)
+                    del self._members[member]
+            self._update()
+
+    async def leave(self) -> None:
+        """Say that we go, so that the others take over at once."""
+        await self._say(leaving=True)
+
+    async def _say(self, *, leaving: bool = False) -> None:
+        presence = messages.Presence(planner_id=self._id, leaving=leaving)
+        await self._nc.publish(subjects.planner_presence(self._id), encode(presence))
+
+    async def _on_presence(self, message: Msg) -> None:
+        try:
+            presence = decode(message.data, messages.Presence)
+        except InvalidMessage as error:
+            log.warning("planner.unreadable", subject=message.subject, error=str(error))
+            return
+        if presence.planner_id == self._id:
+            return
+        if presence.leaving:
+            self._members.pop(presence.planner_id, None)
+        else:
+            newcomer = presence.planner_id not in self._members
+            self._members[presence.planner_id] = now_ms()
+            if newcomer:
+                log.info("planner.seen", planner=presence.planner_id)
+                await self._say()  # it should not wait half a second for us
+        self._update()
+
+    def _update(self) -> None:
+        owned = owned_by(self._id, self._members)
+        if owned != self._owned:
+            self._owned = owned
+            self._on_owned(owned)

@@ -1,0 +1,86 @@
+"""Several planners share all sessions: by partition for speed, by compare-and-set for truth."""
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from typing import Any
+
+from planter.shell.partitions import owned_by, partition_of
+from planter_protocol import PlanClient
+from planter_testkit.graphs import as_manifest, montage_like
+from planter_testkit.nats import running_nats_server
+from planter_testkit.planners import answering, judged, planners
+from planter_testkit.scripted import scripted_runtime
+
+NAMES = [f"planner-{n}" for n in range(3)]
+
+
+async def ready(client: PlanClient, started: list[Any]) -> None:
+    """Every planner has answered."""
+    for planner in started:
+        await answering(client, planner)
+
+
+async def test_three_planners_share_forty_sessions_and_rarely_meet(tmp_path) -> None:
+    manifest = as_manifest(montage_like(10))
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(running_nats_server(tmp_path))
+        client = await stack.enter_async_context(PlanClient.connected(server.url))
+        start = stack.enter_context(planners(server.url, tmp_path))
+        runtime = await stack.enter_async_context(scripted_runtime(server.url))
+        await ready(client, [start(name) for name in NAMES])
+        ids = [f"s{n}" for n in range(40)]
+        await asyncio.gather(*(client.submit(manifest, session=name) for name in ids))
+        async with asyncio.timeout(60):
+            verdicts = [await judged(client, name) for name in ids]
+
+    assert {verdict.status for verdict in verdicts} == {"complete"}
+    assert max(runtime.executed.values()) == 1
+    busy = {name for verdict in verdicts for name in verdict.planners}
+    assert busy == set(NAMES)
+    assert (
+        sum(len(verdict.planners) for verdict in verdicts) <= 44
+    )  # one planner a session, but for the start
+
+
+async def test_when_its_planner_is_killed_a_session_goes_on_with_another_at_once(tmp_path) -> None:
+    session = "long"
+    owner = next(name for name in NAMES if partition_of(session) in owned_by(name, NAMES))
+    halves: list[float] = []
+
+    def script(target: dict[str, Any]) -> dict[str, Any]:
+        halves.append(time.monotonic())
+        return {"status": "complete"}
+
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(running_nats_server(tmp_path))
+        client = await stack.enter_async_context(PlanClient.connected(server.url))
+        start = stack.enter_context(planners(server.url, tmp_path))
+        runtime = await stack.enter_async_context(scripted_runtime(server.url, slots=2, script=script))
+        started = {name: start(name) for name in NAMES}
+        await ready(client, list(started.values()))
+        tasks = [{"id": f"t{n}", "deps": [f"t{n - 1}"] if n else []} for n in range(400)]
+        await client.submit(as_manifest(tasks), session=session)
+        async with asyncio.timeout(20):
+            while len(halves) < 100:
+                await asyncio.sleep(0.001)
+        started[owner].kill()
+        killed = time.monotonic()
+        async with asyncio.timeout(60):
+            verdict = await judged(client, session)
+
+    longest_gap = max(b - a for a, b in zip(halves, halves[1:], strict=False))
+    print(f"take-over: {longest_gap:.2f} s, session ended {time.monotonic() - killed:.2f} s after the kill")
+    assert (verdict.status, verdict.completed) == ("complete", 400)
+    assert max(runtime.executed.values()) == 1
+    assert owner in verdict.planners
+    assert len(verdict.planners) == 2
+    assert longest_gap < 12
+
+
+def test_partitions_are_shared_evenly_and_move_little_when_a_planner_leaves() -> None:
+    shares = {name: owned_by(name, NAMES) for name in NAMES}
+    without = {name: owned_by(name, NAMES[:2]) for name in NAMES[:2]}
+
+    assert sorted(number for share in shares.values() for number in share) == list(range(16))
+    assert all(shares[name] <= without[name] for name in without)
