@@ -3,6 +3,7 @@
 import asyncio
 import time
 from contextlib import AsyncExitStack
+from itertools import pairwise
 from typing import Any
 
 from planter.shell.partitions import owned_by, partition_of
@@ -69,7 +70,7 @@ async def test_when_its_planner_is_killed_a_session_goes_on_with_another_at_once
         async with asyncio.timeout(60):
             verdict = await judged(client, session)
 
-    longest_gap = max(b - a for a, b in zip(halves, halves[1:], strict=False))
+    longest_gap = max(b - a for a, b in pairwise(halves))
     print(f"take-over: {longest_gap:.2f} s, session ended {time.monotonic() - killed:.2f} s after the kill")
     assert (verdict.status, verdict.completed) == ("complete", 400)
     assert max(runtime.executed.values()) == 1
@@ -84,3 +85,32 @@ def test_partitions_are_shared_evenly_and_move_little_when_a_planner_leaves() ->
 
     assert sorted(number for share in shares.values() for number in share) == list(range(16))
     assert all(shares[name] <= without[name] for name in without)
+
+
+async def test_a_runtime_that_comes_back_is_told_what_it_no_longer_owns(tmp_path) -> None:
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(running_nats_server(tmp_path))
+        client = await stack.enter_async_context(PlanClient.connected(server.url))
+        start = stack.enter_context(planners(server.url, tmp_path))
+        await ready(client, [start("planner-0")])
+        away = await stack.enter_async_context(
+            scripted_runtime(server.url, name="away", script=lambda _: None)
+        )
+        await client.submit(as_manifest([{"id": "a", "deps": []}]), session="s")
+        async with asyncio.timeout(10):
+            while not away.executed:
+                await asyncio.sleep(0.01)
+        (key,) = away.executed
+        told = await away.nc.subscribe("plan.runtime.away.control")
+        await stack.enter_async_context(scripted_runtime(server.url, name="other"))
+        async with asyncio.timeout(10):
+            while len((await client.planner_info()).runtimes) < 2:
+                await asyncio.sleep(0.01)
+            await away.heartbeat("gone")
+            verdict = await judged(client, "s")
+        away.held = [{"sessionId": "s", "phaseId": "a", "attempt": key[2], "fence": key[3]}]
+        await away.heartbeat()
+        message = await told.next_msg(10)
+
+    assert (verdict.status, verdict.attempts) == ("complete", 2)
+    assert b'"command":"cancel"' in message.data

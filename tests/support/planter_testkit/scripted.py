@@ -29,6 +29,8 @@ class ScriptedRuntime:
         self.script = script
         #: How often each (session, phase, attempt, fence) was executed.
         self.executed: Counter[tuple[str, str, int, int]] = Counter()
+        #: What its heartbeats say that it holds.
+        self.held: list[dict[str, Any]] = []
         self._answers: dict[tuple[str, str, int], dict[str, Any]] = {}
 
     async def heartbeat(self, state: str = "ready") -> None:
@@ -40,6 +42,7 @@ class ScriptedRuntime:
             "labels": {"*": "*"},
             "executors": ["noop"],
             "state": state,
+            "held": self.held,
         }
         await self.nc.publish(f"plan.runtime.{self.name}.heartbeat", json.dumps(beat).encode())
 

@@ -19,6 +19,7 @@ from planter.core import Fleet, Session
 from planter.core.status import SESSION_TERMINAL
 from planter.shell.assignment import Assignment
 from planter.shell.bare import BareListener
+from planter.shell.clock import monotonic_ms
 from planter.shell.fleet_watch import FleetWatch
 from planter.shell.host import SessionHost
 from planter.shell.inputs import InputReader
@@ -106,7 +107,9 @@ class Planner:
         self._fleet = Fleet()
         journal = Journal(nc, js, planner_id)
         self._host = SessionHost(journal, key_reader, performer, self._fleet, self)
-        self._watch = FleetWatch(nc, self._fleet, self._host.fleet_changed, self._host.runtime_lost)
+        self._watch = FleetWatch(
+            nc, self._fleet, self._host.fleet_changed, self._host.runtime_lost, self._host.disowned
+        )
         self._records = RecordWriter(js)
         self._bare = BareListener(nc, js)
         self._queries = Queries(nc, js, self._host, self._info)
@@ -144,6 +147,7 @@ class Planner:
 
     def reconnected(self) -> None:
         """The server is back: it has forgotten our pulls, and we may have missed heartbeats."""
+        self._watch.forgive(monotonic_ms())
         if self._assignment is not None:
             self._assignment.reconnected()
 

@@ -1,8 +1,9 @@
 """Heartbeats in, a fleet out: who is there, who is gone, who was somebody else a moment ago."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import anyio
+import msgspec
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -10,28 +11,34 @@ from nats.aio.msg import Msg
 from planter.core.fleet import Fleet, Runtime
 from planter.core.session import Session
 from planter.core.status import PHASE_OPEN
-from planter.shell.clock import now_ms
+from planter.shell.clock import monotonic_ms
 from planter_protocol import messages, subjects
-from planter_protocol.codec import decode
+from planter_protocol.codec import decode, encode
 from planter_protocol.errors import InvalidMessage
 
 log = structlog.get_logger(__name__)
 
 _CHECK_SECONDS = 1.0
+_DEAF_MS = 4_000
+"""A check that comes this late means that the process stood still."""
 UNKNOWN_LEASE_MS = 15_000
 """A runtime that a journal names but that has not been heard of gets this long."""
 
 Lost = Callable[[str, str, str], None]
+Disowned = Callable[[Sequence[messages.Held]], list[messages.Held]]
 
 
 class FleetWatch:
     """Keeps the fleet true, and tells when a life of a runtime has ended."""
 
-    def __init__(self, nc: Client, fleet: Fleet, on_change: Callable[[], None], on_lost: Lost) -> None:
+    def __init__(
+        self, nc: Client, fleet: Fleet, on_change: Callable[[], None], on_lost: Lost, disowned: Disowned
+    ) -> None:
         self._nc = nc
         self._fleet = fleet
         self._on_change = on_change
         self._on_lost = on_lost
+        self._disowned = disowned
         self._leases: dict[str, int] = {}
         self._expected: dict[tuple[str, str], int] = {}
         self._infos: dict[str, messages.Heartbeat] = {}
@@ -46,10 +53,28 @@ class FleetWatch:
         await self._nc.publish(subjects.RUNTIME_DISCOVER, b"")
 
     async def run(self) -> None:
-        """End the leases that ran out, until cancelled."""
+        """End the leases that ran out, until cancelled.
+
+        Silence counts only while we could have heard: not while the server was away, and not while this
+        process itself stood still.
+        """
+        checked = monotonic_ms()
         while True:
             await anyio.sleep(_CHECK_SECONDS)
-            self._expire(now_ms())
+            now = monotonic_ms()
+            deaf = now - checked > _DEAF_MS or not self._nc.is_connected
+            if deaf:
+                self.forgive(now)
+            else:
+                self._expire(now)
+            checked = now
+
+    def forgive(self, now: int) -> None:
+        """Nobody could be heard for a while: every lease begins anew."""
+        for runtime_id, beat in self._infos.items():
+            self._leases[runtime_id] = now + beat.lease_ms
+        for key in self._expected:
+            self._expected[key] = now + UNKNOWN_LEASE_MS
 
     def expect(self, session: Session) -> None:
         """A session read from its journal names runtimes: each must show up, as the same life, or is lost."""
@@ -58,7 +83,9 @@ class FleetWatch:
                 continue
             known = self._fleet.runtimes.get(phase.runtime_id)
             if known is None:
-                self._expected.setdefault((phase.runtime_id, phase.instance), now_ms() + UNKNOWN_LEASE_MS)
+                self._expected.setdefault(
+                    (phase.runtime_id, phase.instance), monotonic_ms() + UNKNOWN_LEASE_MS
+                )
             elif known.instance != phase.instance:
                 self._on_lost(phase.runtime_id, phase.instance, "it was restarted")
 
@@ -100,16 +127,36 @@ class FleetWatch:
             del self._expected[(runtime_id, instance)]
             if instance != beat.instance:
                 self._on_lost(runtime_id, instance, "it was restarted")
-        self._leases[beat.runtime_id] = now_ms() + beat.lease_ms
+        self._leases[beat.runtime_id] = monotonic_ms() + beat.lease_ms
         self._infos[beat.runtime_id] = beat
         if self._fleet.put(_runtime(beat)):
             log.info("runtime.seen", runtime=beat.runtime_id, state=beat.state, slots=beat.slots)
             self._on_change()
+        for held in self._disowned(beat.held):
+            await self._take_back(beat.runtime_id, held)
+
+    async def _take_back(self, runtime_id: str, held: messages.Held) -> None:
+        """A runtime that was away works on what others have got since: tell it to stop."""
+        log.info("attempt.taken_back", runtime=runtime_id, session=held.session_id, phase=held.phase_id)
+        message = messages.RuntimeControl(
+            command="cancel",
+            session_id=held.session_id,
+            phase_id=held.phase_id,
+            attempt=held.attempt,
+            fence=held.fence,
+            reason="the attempt is no longer yours",
+        )
+        await self._nc.publish(subjects.runtime_control(runtime_id), encode(message))
 
     def _expire(self, now: int) -> None:
         for runtime_id, until in list(self._leases.items()):
+            beat = self._infos[runtime_id]
             if until < now:
-                self._lose(runtime_id, self._fleet.runtimes[runtime_id].instance, "its lease ran out")
+                self._lose(runtime_id, beat.instance, "its lease ran out")
+            elif until - now < beat.lease_ms // 2 and self._fleet.runtimes[runtime_id].takes_new:
+                # Suspect: it keeps what it has, and gets nothing new until it is heard again.
+                log.warning("runtime.suspect", runtime=runtime_id)
+                self._fleet.put(msgspec.structs.replace(_runtime(beat), takes_new=False))
         for (runtime_id, instance), until in list(self._expected.items()):
             if until < now:
                 del self._expected[(runtime_id, instance)]

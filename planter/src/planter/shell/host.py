@@ -7,7 +7,7 @@ what comes after: inputs that were not acknowledged are delivered again, effects
 import asyncio
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -27,6 +27,7 @@ from planter.shell.intake import Delivery
 from planter.shell.journal import Fenced, Journal, Unwritable
 from planter.shell.partitions import partition_of
 from planter.shell.perform import Performer
+from planter_protocol import messages
 from planter_protocol.errors import InvalidMessage, ProtocolError
 
 log = structlog.get_logger(__name__)
@@ -120,6 +121,22 @@ class SessionHost:
             has_load = entry.session is None or runtime_id in entry.session.load
             if has_load and self._owns(entry.id):
                 self.tell(entry.id, lost)
+
+    def disowned(self, held: Sequence[messages.Held]) -> list[messages.Held]:
+        """Those attempts that a runtime believes to hold although a newer one was targeted, or none is out.
+
+        Only sessions that are ours and between two steps are looked at; the next heartbeat asks again.
+        """
+        found: list[messages.Held] = []
+        for one in held:
+            entry = self._entries.get(one.session_id)
+            if entry is None or entry.session is None or entry.lock.locked() or not self._owns(entry.id):
+                continue
+            index = entry.session.graph.index.get(one.phase_id)
+            phase = entry.session.phases[index] if index is not None else None
+            if phase is None or phase.fence > one.fence or phase.status not in PHASE_OPEN:
+                found.append(one)
+        return found
 
     def fleet_changed(self) -> None:
         """Placement may have changed: everything that waits for it tries again."""

@@ -7,7 +7,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from planter.shell.clock import now_ms
+from planter.shell.clock import monotonic_ms
 from planter.shell.partitions import owned_by
 from planter_protocol import messages, subjects
 from planter_protocol.codec import decode, encode
@@ -40,7 +40,7 @@ class Presence:
         while True:
             await anyio.sleep(BEAT_SECONDS)
             await self._say()
-            now = now_ms()
+            now = monotonic_ms()
             for member, seen in list(self._members.items()):
                 if now - seen > GONE_MS:
                     log.info("planner.gone", planner=member)
@@ -67,7 +67,7 @@ class Presence:
             self._members.pop(presence.planner_id, None)
         else:
             newcomer = presence.planner_id not in self._members
-            self._members[presence.planner_id] = now_ms()
+            self._members[presence.planner_id] = monotonic_ms()
             if newcomer:
                 log.info("planner.seen", planner=presence.planner_id)
                 await self._say()  # it should not wait half a second for us
