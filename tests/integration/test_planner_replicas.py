@@ -1,6 +1,7 @@
 """Several planners share all sessions: by partition for speed, by compare-and-set for truth."""
 
 import asyncio
+import signal
 import time
 from contextlib import AsyncExitStack
 from itertools import pairwise
@@ -114,3 +115,36 @@ async def test_a_runtime_that_comes_back_is_told_what_it_no_longer_owns(tmp_path
 
     assert (verdict.status, verdict.attempts) == ("complete", 2)
     assert b'"command":"cancel"' in message.data
+
+
+async def test_a_planner_that_stood_still_wakes_up_to_the_truth(tmp_path) -> None:
+    session = "zombie"
+    owner = next(name for name in NAMES if partition_of(session) in owned_by(name, NAMES))
+    seen: list[str] = []
+
+    def script(target: dict[str, Any]) -> dict[str, Any]:
+        seen.append(target["phaseId"])
+        return {"status": "complete"}
+
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(running_nats_server(tmp_path))
+        client = await stack.enter_async_context(PlanClient.connected(server.url))
+        start = stack.enter_context(planners(server.url, tmp_path))
+        runtime = await stack.enter_async_context(scripted_runtime(server.url, slots=2, script=script))
+        started = {name: start(name) for name in NAMES}
+        await ready(client, list(started.values()))
+        tasks = [{"id": f"t{n}", "deps": [f"t{n - 1}"] if n else []} for n in range(600)]
+        await client.submit(as_manifest(tasks), session=session)
+        async with asyncio.timeout(60):
+            for stop_at in (100, 300):
+                while len(seen) < stop_at:
+                    await asyncio.sleep(0.001)
+                started[owner].process.send_signal(signal.SIGSTOP)
+                while len(seen) < stop_at + 50:  # another planner has taken over
+                    await asyncio.sleep(0.001)
+                started[owner].process.send_signal(signal.SIGCONT)
+            verdict = await judged(client, session)
+
+    assert (verdict.status, verdict.completed) == ("complete", 600)
+    assert max(runtime.executed.values()) == 1
+    assert len(verdict.planners) > 1

@@ -15,8 +15,9 @@ from nats.aio.msg import Msg
 log = structlog.get_logger(__name__)
 
 _CREDIT = 2_000
-_EXPIRES_SECONDS = 30.0
-_HEARTBEAT_SECONDS = 5.0
+_EXPIRES_SECONDS = 2.0
+"""A planner that stands still keeps its pulls: until they expire, the server sends inputs to it."""
+_SILENT_SECONDS = 3.0
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
@@ -51,7 +52,7 @@ class Puller:
         loop = asyncio.get_running_loop()
         self._renew.set()
         while not self._stopping:
-            silent = loop.time() - self._heard > 2 * _HEARTBEAT_SECONDS
+            silent = loop.time() - self._heard > _SILENT_SECONDS
             if silent:
                 self._credit = 0
             if self._renew.is_set() or silent:
@@ -59,7 +60,7 @@ class Puller:
                 self._heard = loop.time()
                 await self._pull()
             try:
-                async with asyncio.timeout(_HEARTBEAT_SECONDS):
+                async with asyncio.timeout(_SILENT_SECONDS):
                     await self._renew.wait()
             except TimeoutError:
                 continue
@@ -78,18 +79,14 @@ class Puller:
     async def _pull(self) -> None:
         batch = _CREDIT - self._credit
         self._credit = _CREDIT
-        request = {
-            "batch": batch,
-            "expires": int(_EXPIRES_SECONDS * 1e9),
-            "idle_heartbeat": int(_HEARTBEAT_SECONDS * 1e9),
-        }
+        request = {"batch": batch, "expires": int(_EXPIRES_SECONDS * 1e9)}
         if batch > 0:
             await self._nc.publish(self._subject, msgspec.json.encode(request), reply=self._inbox)
 
     async def _on_message(self, message: Msg) -> None:
         self._heard = asyncio.get_running_loop().time()
         if message.reply == "" or (message.headers and "Status" in message.headers):
-            self._on_status((message.headers or {}).get("Status", ""))
+            self._on_status(message.headers or {})
             return
         self._credit -= 1
         if self._credit < _CREDIT // 2:
@@ -103,9 +100,9 @@ class Puller:
             return
         self._on_delivery(Delivery(message.subject, message.data, sequence, delivered, message.reply))
 
-    def _on_status(self, status: str) -> None:
-        if status == "100":
-            return  # idle heartbeat
-        # 404, 408, 409: the pull is over (expired, consumer gone or leader moved): ask anew.
-        self._credit = 0
+    def _on_status(self, headers: dict[str, str]) -> None:
+        """A pull is over: expired with some of its credit left, or gone with its consumer or leader."""
+        expired = headers.get("Status") == "408"
+        left = int(headers.get("Nats-Pending-Messages", "0")) if expired else self._credit
+        self._credit = max(0, self._credit - left)
         self._renew.set()
