@@ -20,6 +20,7 @@ from planter.core.status import SESSION_TERMINAL
 from planter.shell.assignment import Assignment
 from planter.shell.bare import BareListener
 from planter.shell.clock import monotonic_ms
+from planter.shell.failpoints import passing
 from planter.shell.fleet_watch import FleetWatch
 from planter.shell.host import SessionHost
 from planter.shell.inputs import InputReader
@@ -186,6 +187,7 @@ class Planner:
         """Keep an unreadable input with the reason, so that it neither blocks nor vanishes."""
         parsed = subjects.parse_input(delivery.subject)
         session_id = parsed.session if parsed else "_"
+        passing("input.bury")
         log.warning("input.unreadable", subject=delivery.subject, sequence=delivery.sequence, reason=reason)
         try:
             await self._js.publish(

@@ -22,6 +22,7 @@ from planter.core import inputs as i
 from planter.core.status import PHASE_OPEN, SESSION_TERMINAL
 from planter.core.targeting import is_waiting
 from planter.shell.clock import now_ms
+from planter.shell.failpoints import passing
 from planter.shell.inputs import InputReader
 from planter.shell.intake import Delivery
 from planter.shell.journal import Fenced, Journal, Unwritable
@@ -148,6 +149,7 @@ class SessionHost:
 
     def take_over(self, session_id: str) -> None:
         """A session has become ours: read it anew, say again what may be lost, and do what is due."""
+        passing("session.take_over")
         entry = self._entry(session_id)
         entry.stale = True
         entry.wanted = True
@@ -187,6 +189,7 @@ class SessionHost:
             while self._timers and self._timers[0][0] <= now:
                 _, session_id = heapq.heappop(self._timers)
                 if session_id in self._entries and self._owns(session_id):
+                    passing("timer.fired")
                     entry = self._entries[session_id]
                     entry.check = entry.wanted = True
                     self._wake(entry)
@@ -262,16 +265,21 @@ class SessionHost:
         session = entry.session
         assert session is not None
         taken, inputs = await self._next_batch(entry)
+        if taken:
+            passing("input.fetched")
         now = now_ms()
         try:
             decision = decide(session, inputs, now, self._fleet)
+            passing("step.decided")
             numbers = [delivery.sequence for _, delivery in taken if delivery.sequence not in session.taken]
             if numbers and not decision.events and not session.commits:
                 await self._strangers(entry, taken)
                 return
             if decision.events or numbers:
+                passing("journal.append")
                 sequence = await self._journal.append(session, decision.events, now, numbers)
                 session.seal(sequence)
+                passing("journal.appended")
         except BaseException:
             # Nothing of this batch is decided: it is taken again, in the same order.
             entry.deliveries.extendleft(reversed(taken))
@@ -279,8 +287,11 @@ class SessionHost:
             raise
         self._in_flight.difference_update(delivery.sequence for _, delivery in taken)
         await self._after(entry, session, decision, now)
+        passing("input.acknowledge")
         for _, delivery in taken:
             await self._around.acknowledge(delivery)
+        if taken:
+            passing("input.acknowledged")
 
     async def _next_batch(self, entry: Entry) -> tuple[list[tuple[str, Delivery]], list[i.AnyInput]]:
         """What to take in now, read and checked; unreadable deliveries are buried on the way."""
@@ -341,6 +352,7 @@ class SessionHost:
         """Read the session from its journal and say again what may have been lost with its last planner."""
         session = Session(entry.id)
         await self._journal.load(session)
+        passing("session.loaded")
         entry.session = session
         self._fleet.settle(session.id, session.load)
         if session.commits and session.status not in SESSION_TERMINAL:

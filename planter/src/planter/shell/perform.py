@@ -14,6 +14,7 @@ from nats.js import JetStreamContext
 from planter.core import effects as f
 from planter.core.session import Session
 from planter.core.status import PHASE_OPEN
+from planter.shell.failpoints import passing
 from planter.shell.keys import DispatchKey
 from planter_protocol import messages, subjects
 from planter_protocol.codec import encode, timestamp
@@ -36,6 +37,7 @@ class Performer:
         """Carry out the effects of a step that is in the journal."""
         addressed: dict[str, list[bytes]] = {}
         state_subject = subjects.state(session.id)
+        passing("effects.begin")
         for effect in effects:
             match effect:
                 case f.PublishTarget():
@@ -50,8 +52,10 @@ class Performer:
                     log.info("input.ignored", session=session.id, phase=effect.phase_id, reason=effect.reason)
                 case _:
                     assert_never(effect)
+        passing("effects.between")
         for runtime_id, targets in addressed.items():
             await self._send(runtime_id, targets)
+        passing("effects.done")
 
     async def _target(
         self, session: Session, effect: f.PublishTarget, addressed: dict[str, list[bytes]]

@@ -8,6 +8,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
 from planter.core.session import Session
+from planter.shell.failpoints import passing
 from planter_protocol import assets, messages
 from planter_protocol.codec import encode, timestamp
 
@@ -33,7 +34,9 @@ class RecordWriter:
             self._dirty[session.id] = record
             return
         self._dirty.pop(session.id, None)
+        passing("record.write")
         await self._put(record)
+        passing("record.written")
         self._written[session.id] = key
 
     def forget(self, session_id: str) -> None:
