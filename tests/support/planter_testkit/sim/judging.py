@@ -1,0 +1,209 @@
+"""Whether a history kept the invariants: read from the streams, the runtimes' ledger and what clients were told."""
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from planter.core.evolve import apply
+from planter.core.session import Session
+from planter.core.status import SESSION_TERMINAL, SessionStatus
+from planter.shell.journal import Record
+from planter_protocol import assets, headers
+from planter_protocol.messages import Commit, SessionRecord
+from planter_testkit.builders import picture
+from planter_testkit.checker import Violation, judge
+from planter_testkit.sim.scenario import Scenario
+from planter_testkit.sim.storage import Kept, Stream
+from planter_testkit.sim.world import World
+
+_commits = msgspec.json.Decoder(Commit)
+_records = msgspec.json.Decoder(Record)
+
+
+def session_records(world: World) -> dict[str, list[Kept]]:
+    """The journal, by session."""
+    journal = world.server.streams[assets.JOURNAL]
+    return {
+        subject.removeprefix("plan.journal."): [journal.messages[n] for n in sequences]
+        for subject, sequences in journal.by_subject.items()
+    }
+
+
+def folded(name: str, records: list[Kept]) -> Session:
+    """What the journal says of a session."""
+    session = Session(name)
+    for kept in records:
+        record = _records.decode(kept.data)
+        for event in record.events:
+            apply(session, event, record.at_ms)
+        session.taken.update(record.inputs)
+        session.seal(kept.sequence)
+    return session
+
+
+def has_settled(world: World, scenario: Scenario) -> bool:
+    """Whether every session is over and every input dealt with."""
+    if not scenario.idle:
+        return False
+    inputs = world.server.streams[assets.IN]
+    for consumer in world.server.consumers.values():
+        if consumer.pending or consumer.again or consumer.next <= _last_for(inputs, consumer.filter):
+            return False
+    return all(
+        folded(name, records).status in SESSION_TERMINAL or not _has_plan(records)
+        for name, records in session_records(world).items()
+    )
+
+
+def paused(world: World) -> list[str]:
+    """Sessions that somebody has to resume."""
+    return [
+        name
+        for name, records in session_records(world).items()
+        if folded(name, records).status is SessionStatus.PAUSED
+    ]
+
+
+def violations(world: World, scenario: Scenario) -> list[str]:
+    """Everything that is wrong with a history that had time enough to settle."""
+    found = list(world.seen_wrong)
+    found += [f"loop: {error}" for error in world.loop.errors]
+    found += [error for client in world.clients for error in client.failed_callbacks]
+    sessions = session_records(world)
+    for name, records in sessions.items():
+        found += _judge_session(name, records)
+        session = folded(name, records)
+        if _has_plan(records) and session.status not in SESSION_TERMINAL:
+            found.append(f"I9 progress: session {name} is {session.status}: {_where(session)}")
+        found += _judge_memory(world, session)
+        found += _judge_record(world, session)
+    found += _judge_inputs(world, scenario, sessions)
+    found += _judge_effects(world, sessions)
+    for watched in scenario.watched:
+        wanted = [kept.sequence for kept in sessions.get(watched.session, ())]
+        if watched.sequences != wanted:
+            found.append(f"I10 observation: {watched.session}: {watched.sequences} instead of {wanted}")
+    return found
+
+
+def _judge_session(name: str, records: list[Kept]) -> list[str]:
+    """I1, I3, I5 to I8, from the records alone."""
+    before = 0
+    for kept in records:
+        expected = kept.headers.get(headers.EXPECTED_LAST_SUBJECT_SEQUENCE)
+        if expected != str(before):
+            return [f"I1 chain: session {name}: record {kept.sequence} expected {expected}, not {before}"]
+        before = kept.sequence
+    try:
+        judge(name, [(kept.sequence, _commits.decode(kept.data)) for kept in records], {})
+    except Violation as error:
+        return [str(error)]
+    return []
+
+
+def _judge_memory(world: World, session: Session) -> list[str]:
+    """I2: what a planner that is up to date holds in memory is the fold."""
+    found: list[str] = []
+    for node in world.planners.values():
+        if node.planner is None or node.client.dead:
+            continue
+        entry = node.planner._host._entries.get(session.id)
+        held = entry.session if entry is not None else None
+        if held is None or held.sequence != session.sequence:
+            continue
+        here, there = picture(held), picture(session)
+        found += [
+            f"I2 determinism: {node.process.name}, session {session.id}: {key} is {here[key]!r}, "
+            f"the journal says {there[key]!r}"
+            for key in there
+            if here[key] != there[key]
+        ]
+    return found
+
+
+def _judge_record(world: World, session: Session) -> list[str]:
+    """The listing agrees with the journal once all is quiet."""
+    kept = world.server.streams[f"KV_{assets.SESSIONS_BUCKET}"].last_of(
+        f"$KV.{assets.SESSIONS_BUCKET}.{session.id}"
+    )
+    if kept is None:
+        return [f"listing: session {session.id} is not in it"] if session.revision else []
+    record = msgspec.json.decode(kept.data, type=SessionRecord)
+    if (record.status, record.revision) == (session.status.value, session.revision):
+        return []
+    return [
+        f"listing: session {session.id} is {record.status} (revision {record.revision}) there, "
+        f"{session.status} (revision {session.revision}) in the journal"
+    ]
+
+
+def _judge_inputs(world: World, scenario: Scenario, sessions: dict[str, list[Kept]]) -> list[str]:
+    """I3, I11, I12: every stored input is in one record or a dead letter; what was confirmed is stored."""
+    named: Counter[int] = Counter()
+    for records in sessions.values():
+        for kept in records:
+            named.update(_commits.decode(kept.data).inputs)
+    buried = {
+        int(kept.headers[headers.SEQUENCE])
+        for kept in world.server.streams[assets.DEAD_LETTERS].messages.values()
+    }
+    found: list[str] = []
+    inputs = world.server.streams[assets.IN]
+    for sequence, kept in inputs.messages.items():
+        if named[sequence] > 1:
+            found.append(f"I3 input once: {kept.subject} {sequence} is in {named[sequence]} records")
+        elif named[sequence] == 0 and sequence not in buried:
+            found.append(f"I3 input once: {kept.subject} {sequence} is in no record and no dead letter")
+        elif named[sequence] and sequence in buried:
+            found.append(f"I3 input once: {kept.subject} {sequence} is in a record and a dead letter")
+    for sent in scenario.confirmed:
+        kept = inputs.messages.get(sent.sequence)
+        words = sent.subject.split(".")
+        if kept is None or not kept.subject.endswith(f".{words[2]}.{words[3]}"):
+            found.append(f"I11 durable: {sent.subject} was confirmed as {sent.sequence} and is not stored")
+    return found
+
+
+def _judge_effects(world: World, sessions: dict[str, list[Kept]]) -> list[str]:
+    """I6, I7: no attempt is executed twice, and no result is believed that was not made."""
+    found: list[str] = []
+    begun = Counter((e.session, e.phase, e.fence) for e in world.executions)
+    found += [
+        f"I7 effect: {session}/{phase} fence {fence} was executed {count} times"
+        for (session, phase, fence), count in begun.items()
+        if count > 1
+    ]
+    made = {(e.session, e.phase, e.fence) for e in world.executions if e.outcome == "complete"}
+    for name, records in sessions.items():
+        fences: dict[str, int] = {}
+        by_handler: set[str] = set()
+        for kept in records:
+            for event in _commits.decode(kept.data).events:
+                if event["type"] == "PlanApplied":
+                    by_handler = {p["id"] for p in event["plan"].get("phases", ()) if "kind" not in p}
+                elif event["type"] == "PhaseTargeted":
+                    fences[event["phaseId"]] = kept.sequence
+                elif event["type"] == "PhaseCompleted" and event["phaseId"] in by_handler:
+                    key = (name, event["phaseId"], fences[event["phaseId"]])
+                    if key not in made:
+                        found.append(f"I6 result: {key} is complete, but nobody has done it")
+    return found
+
+
+def _last_for(stream: Stream, pattern: str) -> int:
+    last = stream.last_of(pattern)
+    return last.sequence if last else 0
+
+
+def _has_plan(records: list[Kept]) -> bool:
+    return any(b'"PlanApplied"' in kept.data for kept in records)
+
+
+def _where(session: Session) -> dict[str, Any]:
+    """What does not go on."""
+    return {
+        spec.id: (phase.status.value, phase.attempt, phase.runtime_id, phase.reason)
+        for spec, phase in zip(session.graph.plan.phases, session.phases, strict=True)
+        if phase.status.value not in ("complete", "failed", "skipped", "cancelled")
+    }

@@ -1,0 +1,280 @@
+"""What happens in one history: manifests, commands, garbage and faults, all drawn from the seed."""
+
+import json
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from nats.errors import Error as NatsError
+
+from planter_protocol import PlanClient, ProtocolError
+from planter_testkit.sim.world import Node, World
+
+FAULTS_SECONDS = 4.0
+"""Faults begin within this time; by twice of it every one is over."""
+COMMANDS = ("pause", "resume", "resume", "cancel", "retry", "retry", "skip", "rerun")
+
+
+@dataclass
+class Sent:
+    """An input that a stream has confirmed to a client."""
+
+    subject: str
+    sequence: int
+
+
+@dataclass
+class Watched:
+    """What a monitor has seen of one session."""
+
+    session: str
+    sequences: list[int] = field(default_factory=list)
+
+
+class Scenario:
+    """One history, played in a world."""
+
+    def __init__(self, world: World, draw: random.Random) -> None:
+        self.world = world
+        self.draw = draw
+        self.sessions = [f"s{n}" for n in range(draw.choice((1, 1, 2, 3)))]
+        self.confirmed: list[Sent] = []
+        self.watched: list[Watched] = []
+        #: When the last thing on the calendar happens.
+        self.until = world.loop.now
+        self._under_way = 0
+
+    # -- the story -------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Put everything on the calendar."""
+        draw = self.draw
+        for n in range(draw.choice((1, 2, 2, 3))):
+            self._at(draw.random() * 0.1, self.world.start_planner, f"planner-{n}")
+        for n in range(draw.choice((1, 1, 2))):
+            self._at(draw.random() * 0.1, self.world.start_runtime, f"runtime-{n}")
+        client = self.world.client("client")
+        for session in self.sessions:
+            manifest = random_manifest(draw)
+            at = draw.random() * 1.5
+            self._at(at, self._spawn, client, self._submit(client, session, manifest))
+            if draw.random() < 0.15:  # the same start twice, or another plan at the wrong moment
+                other = manifest if draw.random() < 0.5 else random_manifest(draw)
+                self._at(at + draw.random(), self._spawn, client, self._submit(client, session, other))
+            for _ in range(draw.choice((0, 0, 1, 3))):
+                verb = draw.choice(COMMANDS)
+                phase = draw.choice((None, f"p{draw.randint(0, 4)}"))
+                work = self._command(client, session, verb, phase)
+                self._at(at + draw.random() * 4, self._spawn, client, work)
+        for _ in range(draw.choice((0, 0, 0, 2))):
+            self._at(draw.random() * 3, self._spawn, client, self._garbage(client))
+        if draw.random() < 0.3:
+            self._at(draw.random() * 2, self._spawn, client, self._watch(client, draw.choice(self.sessions)))
+        for _ in range(draw.choice((0, 1, 2, 4, 8))):
+            self._at(0.2 + draw.random() * FAULTS_SECONDS, draw.choice(self._faults()))
+
+    def calm(self) -> None:
+        """The faults are over: everything runs and can be reached again."""
+        world = self.world
+        world.note("calm")
+        world.weather.calm()
+        if not world.server.up:
+            world.server.start()
+        world.server.leaderless_until = 0.0
+        for node in [*world.planners.values(), *world.runtimes.values()]:
+            if node.process.stopped:
+                world.loop.resume(node.process)
+            node.client.heal()
+            node.process.skew_ms = 0
+        self.resume(self.sessions)
+
+    def resume(self, sessions: Iterable[str]) -> None:
+        """Somebody sees to it that no session stays paused."""
+        client = self.world.client("healer")
+        for session in sessions:
+            self._spawn(client, self._command(client, session, "resume", None))
+
+    @property
+    def idle(self) -> bool:
+        """Whether every client has said what it had to say."""
+        return self._under_way == 0
+
+    def _at(self, seconds: float, call: Callable[..., Any], *arguments: Any) -> None:
+        at = self.world.loop.now + seconds
+        self.until = max(self.until, at)
+        self.world.loop.call_at(at, call, *arguments)
+
+    def _spawn(self, client: PlanClient, work: Any) -> None:
+        client.nc.spawn(work)  # type: ignore[attr-defined]
+
+    # -- clients ---------------------------------------------------------------------------------
+
+    async def _submit(self, client: PlanClient, session: str, manifest: Any) -> None:
+        self._under_way += 1
+        try:
+            submitted = await client.submit(manifest, session=session, confirm=None)
+            self.confirmed.append(Sent(f"plan.session.{session}.start", submitted.sequence))
+            self.world.note(f"client: start of {session} confirmed as {submitted.sequence}")
+        except (NatsError, ProtocolError, TimeoutError) as error:
+            self.world.note(f"client: start of {session}: {type(error).__name__}")
+        finally:
+            self._under_way -= 1
+
+    async def _command(self, client: PlanClient, session: str, verb: Any, phase: str | None) -> None:
+        self._under_way += 1
+        try:
+            sequence = await client.control(session, verb, phase=phase)
+            self.confirmed.append(Sent(f"plan.session.{session}.control", sequence))
+            self.world.note(f"client: {verb} {phase or ''} of {session} confirmed as {sequence}")
+        except (NatsError, ProtocolError, TimeoutError) as error:
+            self.world.note(f"client: {verb} of {session}: {type(error).__name__}")
+        finally:
+            self._under_way -= 1
+
+    async def _garbage(self, client: PlanClient) -> None:
+        draw = self.draw
+        session = draw.choice((*self.sessions, "stranger"))
+        verb = draw.choice(("start", "control", "ack", "report", "report"))
+        forged = {
+            "phaseId": f"p{draw.randint(0, 3)}",
+            "status": "complete",
+            "attempt": 1,
+            "fence": draw.randint(1, 30),
+            "dispatchId": "0" * 32,
+        }
+        data = draw.choice((b"", b"{", b"[]", b'{"command":"explode"}', json.dumps(forged).encode()))
+        await client.nc.publish(f"plan.session.{session}.{verb}", data)
+        self.world.note(f"client: garbage to {session}.{verb}: {data[:40]!r}")
+
+    async def _watch(self, client: PlanClient, session: str) -> None:
+        watched = Watched(session)
+        self.watched.append(watched)
+        while True:
+            after = watched.sequences[-1] if watched.sequences else 0
+            try:
+                async for sequence, _ in client.watch_numbered(session, after=after, until_ended=False):
+                    watched.sequences.append(sequence)
+            except (NatsError, ProtocolError, TimeoutError):
+                continue
+
+    # -- faults ----------------------------------------------------------------------------------
+
+    def _faults(self) -> tuple[Callable[[], None], ...]:
+        return (
+            self._kill_planner,
+            self._kill_planner,
+            self._stop_planner,
+            self._kill_runtime,
+            self._stop_runtime,
+            self._break_connection,
+            self._break_connection,
+            self._swallow,
+            self._kill_server,
+            self._lose_leader,
+            self._jump_clock,
+        )
+
+    def _one(self, nodes: dict[str, Node]) -> Node | None:
+        alive = [node for _, node in sorted(nodes.items()) if not node.client.dead and not node.process.stopped]
+        return self.draw.choice(alive) if alive else None
+
+    def _kill_planner(self) -> None:
+        if (node := self._one(self.world.planners)) is not None:
+            self.world.note(f"kill -9 {node.process.name}")
+            self.world.kill(node)
+            self._at(self.draw.choice((0.2, 2.0, 4.0)), self.world.start_planner, node.name)
+
+    def _kill_runtime(self) -> None:
+        if (node := self._one(self.world.runtimes)) is not None:
+            self.world.note(f"kill -9 {node.process.name}")
+            self.world.kill(node)
+            self._at(self.draw.choice((0.2, 2.0, 4.0)), self.world.start_runtime, node.name)
+
+    def _stop(self, node: Node | None, seconds: float) -> None:
+        if node is None:
+            return
+        self.world.note(f"SIGSTOP {node.process.name} for {seconds} s")
+        node.process.stopped = True
+
+        def go_on() -> None:
+            if not node.client.dead and node.process.stopped:
+                self.world.note(f"SIGCONT {node.process.name}")
+                self.world.loop.resume(node.process)
+
+        self._at(seconds, go_on)
+
+    def _stop_planner(self) -> None:
+        self._stop(self._one(self.world.planners), self.draw.choice((0.5, 2.5, 3.8)))
+
+    def _stop_runtime(self) -> None:
+        self._stop(self._one(self.world.runtimes), self.draw.choice((0.5, 3.0, 25.0)))
+
+    def _someone(self) -> Node | None:
+        return self._one(self.draw.choice((self.world.planners, self.world.runtimes)))
+
+    def _break_connection(self) -> None:
+        if (node := self._someone()) is not None:
+            self.world.note(f"connection of {node.process.name} breaks")
+            node.client.disconnect()
+
+    def _swallow(self) -> None:
+        node, seconds = self._someone(), self.draw.choice((0.3, 2.5, 6.0))
+        if node is None:
+            return
+        self.world.note(f"connection of {node.process.name} swallows everything for {seconds} s")
+        node.client.swallow()
+        self._at(seconds, node.client.heal if self.draw.random() < 0.5 else node.client.disconnect)
+
+    def _kill_server(self) -> None:
+        world = self.world
+        if not world.server.up:
+            return
+        power = self.draw.random() < 0.5
+        lost = world.server.crash(power=power)
+        world.note(f"server: {'power failure' if power else 'kill -9'}; lost {({k: len(v) for k, v in lost.items()})}")
+        for client in list(world.clients):
+            client.disconnect()
+
+        def back() -> None:
+            if not world.server.up:
+                world.note("server is back")
+                world.server.start()
+
+        self._at(self.draw.choice((0.1, 1.0, 3.0)), back)
+
+    def _lose_leader(self) -> None:
+        seconds = self.draw.choice((0.5, 2.5, 5.0))
+        self.world.note(f"no leader for {seconds} s")
+        self.world.server.leaderless_until = self.world.loop.now + seconds
+
+    def _jump_clock(self) -> None:
+        if (node := self._someone()) is not None:
+            skew = self.draw.choice((-3_600_000, -5_000, 5_000, 3_600_000))
+            self.world.note(f"clock of {node.process.name} jumps by {skew / 1000} s")
+            node.process.skew_ms += skew
+
+
+def random_manifest(draw: random.Random) -> list[dict[str, Any]]:
+    """Up to seven phases, most of them done by a handler."""
+    count = draw.choice((1, 2, 3, 3, 5, 7))
+    return [_phase(draw, n) for n in range(count)]
+
+
+def _phase(draw: random.Random, number: int) -> dict[str, Any]:
+    needs = sorted(draw.sample([f"p{n}" for n in range(number)], min(number, draw.choice((0, 1, 1, 2)))))
+    spec: dict[str, Any] = {"waitFor": {"phases": needs} if needs else {}}
+    if draw.random() < 0.3:
+        spec["x-run"] = {"noop": {}}
+    else:
+        spec["selector"] = {"matchLabels": {"do": "work"}}
+    if draw.random() < 0.4:
+        spec["retry"] = {"maxAttempts": draw.choice((2, 3))}
+        spec["x-retry"] = {"initial": draw.choice(("10ms", "300ms", "2s"))}
+    if draw.random() < 0.15:
+        spec["x-timeout"] = draw.choice(("200ms", "2s"))
+    if draw.random() < 0.2:
+        spec["onFailure"] = {"action": draw.choice(("continue", "abort", "raise", "log"))}
+    if draw.random() < 0.1:
+        spec["instanceMode"] = "onUse"
+    return {"kind": "Phase", "id": f"p{number}", "spec": spec}
