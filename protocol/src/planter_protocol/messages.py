@@ -16,6 +16,9 @@ SessionStatusName = Literal["pending", "running", "paused", "complete", "failed"
 ControlCommand = Literal["pause", "resume", "cancel", "retry", "skip", "rerun"]
 ReportStatus = Literal["running", "complete", "failed", "cancelled", "heartbeat"]
 
+DETAILS_BYTES_MAX = 4_000
+"""Details of a heartbeat, as JSON: a place to go on from, not a result."""
+
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Base of all messages: frozen, camelCase on the wire, defaults left out."""
@@ -83,7 +86,7 @@ class Failure(Message, frozen=True):
 
     message: str
     kind: str | None = None
-    """``exit``, ``signal``, ``timeout``, ``exception``, ``refused``, ``lost``, ..."""
+    """``exit``, ``signal``, ``timeout``, ``heartbeat_timeout``, ``exception``, ``refused``, ``lost``, ..."""
     retryable: bool = True
     """False: another attempt cannot help, whatever the retry policy says."""
     exit_code: int | None = None
@@ -101,6 +104,8 @@ class Report(Message, frozen=True):
     runtime_id: str | None = None
     result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     """What the work returned, as JSON, at most 64 KiB."""
+    details: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """With ``heartbeat``: how far the work is, as JSON, at most ``DETAILS_BYTES_MAX``."""
     error: Failure | None = None
     started: str | None = None
     finished: str | None = None
@@ -134,6 +139,8 @@ class Target(Message, frozen=True):
     dispatch_id: str | None = None
     """Proof that a planner addressed this attempt to this runtime; echoed in acks and reports."""
     runtime_id: str | None = None
+    instance: str | None = None
+    """The life of that runtime that is meant; a later life of the same name must not execute it."""
     description: str | None = None
     labels: dict[str, str] = {}
     """The selector's labels: which handler is meant."""
@@ -141,6 +148,10 @@ class Target(Message, frozen=True):
     """``x-run`` of the phase, as compiled; absent when the runtime chooses by labels."""
     timeout_ms: int | None = None
     """Start-to-close: the attempt is stopped after this long."""
+    heartbeat_ms: int | None = None
+    """The attempt is stopped when its work is silent for this long: ``heartbeat`` reports are due."""
+    details: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """How far an earlier attempt said that it was, as JSON."""
 
 
 class Targets(Message, frozen=True):
@@ -302,6 +313,8 @@ class SessionRecord(Message, frozen=True):
 
     session_id: str
     status: str
+    sequence: int = 0
+    """Journal sequence that this record includes."""
     revision: int = 0
     plan_digest: str | None = None
     counts: dict[str, int] = {}
@@ -353,6 +366,12 @@ class Presence(Message, frozen=True):
 
     planner_id: str
     leaving: bool = False
+
+
+class Handover(Message, frozen=True):
+    """``plan.planner.handover``: a planner has committed for a session that is another one's."""
+
+    session_id: str
 
 
 class PlannerInfo(Message, frozen=True):

@@ -1,5 +1,7 @@
 """The runtime's shell: targets and control in, orders of ``Attempts`` carried out. It decides nothing."""
 
+import asyncio
+import math
 import os
 import socket
 import time
@@ -8,6 +10,7 @@ from collections.abc import Sequence
 from typing import Literal, assert_never
 
 import anyio
+import msgspec
 import structlog
 from anyio.abc import TaskGroup
 from nats.aio.client import Client
@@ -25,9 +28,10 @@ from planter_runtime.executors.noop import noop_outcome
 from planter_runtime.executors.process import ProcessGroups
 from planter_runtime.orders import Note, Order, SendAck, SendReport, Start, Stop
 from planter_runtime.outbox import Outbox
-from planter_runtime.outcomes import Cancelled, Outcome, failed, with_last_line
+from planter_runtime.outcomes import Cancelled, Completed, Outcome, failed, with_last_line
 from planter_runtime.phase_log import PhaseLog
 from planter_runtime.publishing import Publisher
+from planter_runtime.pulse import Details, Pulse
 from planter_runtime.sdk import Handler
 from planter_runtime.settings import Settings
 from planter_runtime.work import HANDLER, Work, read_work
@@ -46,6 +50,21 @@ class _Running:
     def __init__(self) -> None:
         self.scope = anyio.CancelScope()
         self.stop_reason: str | None = None
+        self.closes_at = math.inf
+        self.pulse: Pulse | None = None
+
+    def begin(self, work: Work, now: float) -> None:
+        """The clocks of the attempt start."""
+        if work.timeout_seconds is not None:
+            self.closes_at = now + work.timeout_seconds
+        if work.heartbeat_seconds is not None:
+            self.pulse = Pulse(work.heartbeat_seconds, now)
+        self.set_deadline()
+
+    def set_deadline(self) -> None:
+        """The attempt is ended by whichever clock runs out first."""
+        silent_at = math.inf if self.pulse is None else self.pulse.runs_out
+        self.scope.deadline = min(self.closes_at, silent_at)
 
 
 class Agent:
@@ -157,6 +176,8 @@ class Agent:
             return "it names no session or no phase"
         if target.runtime_id not in (None, self.settings.runtime_id):
             return f"it is addressed to runtime {target.runtime_id}"
+        if target.instance not in (None, self.instance):
+            return "it is addressed to an earlier life of this runtime"
         return None
 
     def _unfit(self, target: messages.Target) -> str | None:
@@ -211,8 +232,11 @@ class Agent:
 
     async def _execute(self, key: AttemptKey, work: Work) -> None:
         output = PhaseLog(self._log_publisher, work.target, self.settings.runtime_id, self._tasks)
-        execution = Execution(work, output)
-        outcome = await self._outcome(self._running[key], execution)
+        running = self._running[key]
+        execution = Execution(work, output, lambda details: self._beat_of(key, running, details))
+        outcome = await self._outcome(running, execution)
+        if running.pulse is not None and running.pulse.unsent and not isinstance(outcome, Completed):
+            self._send_beat(key, running)  # the next attempt goes on from there
         await output.close()
         log.debug("attempt.ended", session=key.session, phase=key.phase, outcome=type(outcome).__name__)
         del self._running[key]
@@ -229,8 +253,7 @@ class Agent:
         work = execution.work
         if running.scope.cancel_called:
             return Cancelled(running.stop_reason or "cancelled")
-        if work.timeout_seconds is not None:
-            running.scope.deadline = anyio.current_time() + work.timeout_seconds
+        running.begin(work, anyio.current_time())
         with running.scope:
             try:
                 return await self._executors[work.kind].execute(execution)
@@ -239,8 +262,26 @@ class Agent:
                 return failed(f"the runtime's own fault: {type(error).__name__}: {error}", "exception")
         if running.stop_reason is not None:
             return Cancelled(running.stop_reason)
-        late = failed(f"timed out after {work.target.timeout_ms:,} ms", "timeout")
+        if running.scope.deadline < running.closes_at:
+            late = failed(f"no heartbeat for {work.target.heartbeat_ms:,} ms", "heartbeat_timeout")
+        else:
+            late = failed(f"timed out after {work.target.timeout_ms:,} ms", "timeout")
         return with_last_line(late, execution.log.last_error_line)
+
+    def _beat_of(self, key: AttemptKey, running: _Running, details: Details) -> None:
+        """The work of an attempt says that it goes on."""
+        if running.pulse is None or self._running.get(key) is not running:
+            return
+        delay = running.pulse.beat(details, anyio.current_time())
+        running.set_deadline()
+        if delay is not None:
+            asyncio.get_running_loop().call_later(delay, self._send_beat, key, running)
+
+    def _send_beat(self, key: AttemptKey, running: _Running) -> None:
+        if running.pulse is not None and self._running.get(key) is running:
+            data = running.pulse.take(anyio.current_time())
+            details = msgspec.UNSET if data is None else msgspec.Raw(data)
+            self._perform(self._attempts.heartbeat(key, details))
 
     async def _idle(self) -> None:
         while not self._attempts.idle:

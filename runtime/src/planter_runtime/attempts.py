@@ -146,6 +146,14 @@ class Attempts:
         attempt.stage = _Stage.LINGERING
         return orders + self.release(key, now) if released else orders
 
+    def heartbeat(self, key: AttemptKey, details: msgspec.Raw | msgspec.UnsetType) -> list[Order]:
+        """The work says that it goes on; from an attempt that is to end, nobody wants to know."""
+        attempt = self._held.get(key)
+        if attempt is None or attempt.stage is not _Stage.RUNNING:
+            return []
+        report = msgspec.structs.replace(self._report(attempt), status="heartbeat", details=details)
+        return [SendReport(key.session, report)]
+
     def release(self, key: AttemptKey, now: int) -> list[Order]:
         """Nothing of the attempt runs any more: its slot is free."""
         if key not in self._held:

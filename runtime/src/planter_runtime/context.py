@@ -3,7 +3,9 @@
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from planter_runtime.progress import encoded
 
 if TYPE_CHECKING:
     import anyio
@@ -20,6 +22,7 @@ class PhaseContext:
             key for effects outside of Planter.
         labels: of the phase's selector.
         deadline: when the attempt is stopped, in UTC; None without a timeout.
+        details: what an earlier attempt said last with ``heartbeat``; None when there is nothing.
         cancelled: set when the attempt is to end. An async handler is cancelled as well.
         logger: a standard logger whose records are lines in the phase's log.
     """
@@ -35,6 +38,8 @@ class PhaseContext:
         deadline: datetime | None,
         cancelled: "anyio.Event",
         write: Callable[[str, str], None],
+        beat: Callable[[bytes | None], None],
+        details: Any = None,
     ) -> None:
         self.session = session
         self.phase = phase
@@ -43,7 +48,9 @@ class PhaseContext:
         self.labels = labels
         self.deadline = deadline
         self.cancelled = cancelled
+        self.details = details
         self._write = write
+        self._beat = beat
         # Not from getLogger, which would keep one for every phase for ever.
         self.logger = logging.Logger(f"planter.{session}.{phase}")  # noqa: LOG001
         self.logger.addHandler(_ToPhaseLog(write))
@@ -56,6 +63,21 @@ class PhaseContext:
     def log(self, text: str, level: str = "info") -> None:
         """Write one or more lines to the phase's log; from any thread."""
         self._write(text, level)
+
+    def heartbeat(self, details: Any = None) -> None:
+        """Say that the work goes on, and how far it is; from any thread, as often as is convenient.
+
+        A phase with a heartbeat timeout (``x-timeout: {heartbeat: 30s}``) has to, at least that often; in any
+        other phase nothing happens. Few of many are sent: one every third of the timeout.
+
+        Args:
+            details: JSON of at most 4,000 bytes; the next attempt finds the newest in ``details``.
+
+        Raises:
+            TypeError: ``details`` is not JSON.
+            ValueError: it is too large, or has numbers that JSON does not know.
+        """
+        self._beat(encoded(details))
 
 
 class _ToPhaseLog(logging.Handler):

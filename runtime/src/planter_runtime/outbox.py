@@ -7,6 +7,7 @@ that finds the ack or the running report of its attempt still unsent takes their
 from collections.abc import Iterable, Iterator
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup
 
 from planter_protocol import subjects
@@ -24,17 +25,33 @@ _Key = tuple[str, int | None]
 class _Box:
     """What one session still has to say."""
 
-    __slots__ = ("acks", "final", "reports")
+    __slots__ = ("acks", "beats", "final", "reports")
 
     def __init__(self) -> None:
         self.acks: dict[_Key, Ack] = {}
         self.reports: dict[_Key, Report] = {}
+        self.beats: dict[_Key, Report] = {}
         self.final = anyio.Event()
+
+    def report(self, report: Report) -> None:
+        """Put a report in. Of several heartbeats the newest stays; with a last word only details do."""
+        key = (report.phase_id, report.fence)
+        if report.status == "heartbeat":
+            self.beats[key] = report
+            return
+        if report.status != "running":
+            beat = self.beats.get(key)
+            if beat is not None and (report.status == "complete" or beat.details is msgspec.UNSET):
+                del self.beats[key]
+            self.acks.pop(key, None)
+            self.reports.pop(key, None)  # so that it goes to the end
+            self.final.set()
+        self.reports[key] = report
 
     def take(self) -> tuple[list[Ack], list[Report]]:
         """Everything in it; it is empty afterwards."""
-        taken = list(self.acks.values()), list(self.reports.values())
-        self.acks, self.reports, self.final = {}, {}, anyio.Event()
+        taken = list(self.acks.values()), [*self.beats.values(), *self.reports.values()]
+        self.acks, self.reports, self.beats, self.final = {}, {}, {}, anyio.Event()
         return taken
 
 
@@ -54,13 +71,7 @@ class Outbox:
 
     def report(self, session: str, report: Report) -> None:
         """Send a report."""
-        box = self._box(session)
-        key = (report.phase_id, report.fence)
-        if report.status != "running":
-            box.acks.pop(key, None)
-            box.reports.pop(key, None)  # so that it goes to the end
-            box.final.set()
-        box.reports[key] = report
+        self._box(session).report(report)
 
     async def drained(self) -> None:
         """Wait until everything has been confirmed."""
@@ -82,7 +93,7 @@ class Outbox:
         return box
 
     async def _flush(self, session: str, box: _Box) -> None:
-        while box.acks or box.reports:
+        while box.acks or box.reports or box.beats:
             if not box.final.is_set():
                 with anyio.move_on_after(LINGER_SECONDS):
                     await box.final.wait()

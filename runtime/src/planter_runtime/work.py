@@ -59,6 +59,11 @@ class Work(msgspec.Struct, frozen=True):
         return self.workdir / self.run.cwd if self.run and self.run.cwd else self.workdir
 
     @property
+    def heartbeat_seconds(self) -> float | None:
+        """Longest silence, in seconds; None without a limit."""
+        return self.target.heartbeat_ms / 1000 if self.target.heartbeat_ms is not None else None
+
+    @property
     def timeout_seconds(self) -> float | None:
         """Start to close, in seconds; None without a limit."""
         return self.target.timeout_ms / 1000 if self.target.timeout_ms is not None else None

@@ -233,7 +233,8 @@ _EXTENSIONS = {
     ),
     "PLT-1304": Explanation(
         "two different timeouts",
-        "`x-timeout` and `x-run.timeout` mean the same: how long one attempt may take. Give one of them.",
+        "`x-timeout` (or its `startToClose`) and `x-run.timeout` mean the same: how long one attempt may "
+        "take. Give one of them.",
     ),
     "PLT-1305": Explanation(
         "x-priority not a priority",
@@ -252,6 +253,13 @@ _EXTENSIONS = {
         "attempts given twice",
         "`retry.maxAttempts` and `x-retry.maxAttempts` mean the same. Keep the first, which is the "
         "protocol's.",
+    ),
+    "PLT-1309": Explanation(
+        "timeout that never runs out",
+        "`x-timeout` has up to four timeouts: `scheduleToStart` (from ready to the start of an attempt), "
+        "`startToClose` (one attempt), `heartbeat` (silence of an attempt) and `scheduleToClose` (all "
+        "attempts and the waits between). One that is longer than the timeout around it has no effect, "
+        "because the other one always runs out before it.",
     ),
 }
 

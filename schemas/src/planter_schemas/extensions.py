@@ -7,8 +7,9 @@ from planter_schemas.durations import format_duration
 from planter_schemas.findings import Finding
 from planter_schemas.manifest import Backoff, Run
 from planter_schemas.problems import Path, shown
-from planter_schemas.runs import positive_duration_ms, read_run
+from planter_schemas.runs import read_run
 from planter_schemas.spelling import KeyTable, read_fields
+from planter_schemas.timeouts import Timeouts, check_order, read_timeouts
 from planter_schemas.values import Context, attempts, duration_ms, free_value, object_of, usable_text
 
 KNOWN = ("x-run", "x-retry", "x-timeout", "x-priority", "x-capabilities")
@@ -28,7 +29,7 @@ class Extensions:
     run: Run | None = None
     backoff: Backoff | None = None
     max_attempts: int | None = None
-    timeout_ms: int | None = None
+    timeouts: Timeouts = field(default_factory=Timeouts)
     priority: int = 0
     capabilities: tuple[str, ...] = ()
     paths: dict[str, Path] = field(default_factory=dict[str, Path])
@@ -84,9 +85,9 @@ def _read_known(context: Context, result: Extensions, name: str, value: object) 
     elif name == "x-retry":
         _read_backoff(context, result, value, path)
     elif name == "x-timeout":
-        result.timeout_ms = positive_duration_ms(context, value, path, "`x-timeout`")
-        if result.timeout_ms is not None:
-            result.kept[name] = format_duration(result.timeout_ms)
+        result.timeouts = read_timeouts(context, value, path)
+        if (kept := result.timeouts.to_json()) is not None:
+            result.kept[name] = kept
     elif name == "x-priority":
         result.priority = _priority(context, value, path)
         result.kept[name] = result.priority
@@ -96,22 +97,30 @@ def _read_known(context: Context, result: Extensions, name: str, value: object) 
 
 
 def _settle_timeout(context: Context, result: Extensions) -> None:
+    """``x-run.timeout`` is another place for start to close."""
+    timeouts = result.timeouts
     of_run = result.run.timeout_ms if result.run is not None else None
-    if result.timeout_ms is None:
-        result.timeout_ms = of_run
-    elif of_run is not None and of_run != result.timeout_ms:
-        context.findings.add(
-            Finding(
-                result.paths["x-timeout"],
-                "PLT-1304",
-                f"`x-timeout` is {format_duration(result.timeout_ms)}, "
-                f"`x-run.timeout` {format_duration(of_run)}",
-                label="differs",
-                hint="both limit one attempt: keep one of them",
-                related=(*result.paths["x-run"], "timeout"),
-                related_text="`x-run.timeout` stands at",
+    own = timeouts.milliseconds.get("startToClose")
+    if of_run is not None:
+        run_path = (*result.paths["x-run"], "timeout")
+        if own is None:
+            timeouts.milliseconds["startToClose"] = of_run
+            timeouts.paths["startToClose"] = run_path
+        elif of_run != own:
+            path = timeouts.paths["startToClose"]
+            name = "x-timeout" if path == result.paths["x-timeout"] else "x-timeout.startToClose"
+            context.findings.add(
+                Finding(
+                    path,
+                    "PLT-1304",
+                    f"`{name}` is {format_duration(own)}, `x-run.timeout` {format_duration(of_run)}",
+                    label="differs",
+                    hint="both limit one attempt: keep one of them",
+                    related=run_path,
+                    related_text="`x-run.timeout` stands at",
+                )
             )
-        )
+    check_order(context, timeouts)
 
 
 def _read_backoff(context: Context, result: Extensions, value: object, path: Path) -> None:

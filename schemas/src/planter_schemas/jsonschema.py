@@ -51,6 +51,7 @@ def json_schema() -> Schema:
             "handler": _handler(),
             "run": _run(),
             "retryBackoff": _retry_backoff(),
+            "timeouts": _timeouts(),
             **_small_values(),
         },
     }
@@ -158,7 +159,7 @@ def _spec() -> Schema:
         "onSuccess": _ref("handler", "What to do when the phase is complete."),
         "x-run": _ref("run"),
         "x-retry": _ref("retryBackoff"),
-        "x-timeout": _ref("duration", "How long one attempt may take."),
+        "x-timeout": _ref("timeouts"),
         "x-priority": {
             "type": "integer",
             "minimum": -PRIORITY_LIMIT,
@@ -267,6 +268,26 @@ def _retry_backoff() -> Schema:
         "maxAttempts": _ref("attempts", "Instead of `retry.maxAttempts`."),
     }
     return _object("Retry backoff", "The waits between attempts.", properties)
+
+
+def _timeouts() -> Schema:
+    named = _object(
+        "Timeouts",
+        "Up to four limits.",
+        {
+            "scheduleToStart": _ref("duration", "From ready to the start of an attempt. Not retried."),
+            "startToClose": _ref("duration", "How long one attempt may take. Retried."),
+            "scheduleToClose": _ref(
+                "duration", "From ready to the end, all attempts and waits together. Not retried."
+            ),
+            "heartbeat": _ref("duration", "How long a running attempt may be silent. Retried."),
+        },
+    )
+    return {
+        "description": "How long one attempt may take, or up to four limits by name.",
+        "anyOf": [_ref("duration"), named],
+        "examples": ["5m", {"startToClose": "5m", "scheduleToClose": "1h", "heartbeat": "30s"}],
+    }
 
 
 def _small_values() -> Schema:

@@ -127,6 +127,9 @@ class Phase(_Frozen):
         max_attempts: all attempts, the first included; 1 to 1000.
         retry_backoff: the waits between attempts (``x-retry``).
         timeout_ms: milliseconds from start to end of one attempt (``x-timeout`` or ``x-run.timeout``).
+        schedule_to_start_ms: milliseconds from ready to the start of an attempt (``.scheduleToStart``).
+        schedule_to_close_ms: milliseconds from ready to the end of the last attempt (``.scheduleToClose``).
+        heartbeat_ms: milliseconds that running work may be silent (``.heartbeat``).
         priority: phases with a larger one are offered first (``x-priority``).
         required_capabilities: what a runtime must be able to do (``x-capabilities``).
         labels: from ``metadata``.
@@ -150,6 +153,9 @@ class Phase(_Frozen):
     run: Run | None = None
     retry_backoff: Backoff = Backoff()
     timeout_ms: int | None = None
+    schedule_to_start_ms: int | None = None
+    schedule_to_close_ms: int | None = None
+    heartbeat_ms: int | None = None
     priority: int = 0
     required_capabilities: tuple[str, ...] = ()
     labels: dict[str, str] = Field(default_factory=dict)

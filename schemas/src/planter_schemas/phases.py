@@ -56,6 +56,12 @@ _IN_HANDLER_SPEC = dict.fromkeys(
 HANDLER = KeyTable("a handler", ["action", "spec"], elsewhere=_IN_HANDLER_SPEC)
 HANDLER_SPEC = KeyTable("a handler's spec", ["message", "notify", "labels"])
 NOTIFY = KeyTable("notify", ["email", "slack", "webhook"], is_exact=True)
+_TIMEOUT_FIELDS = {
+    "scheduleToStart": "schedule_to_start_ms",
+    "startToClose": "timeout_ms",
+    "scheduleToClose": "schedule_to_close_ms",
+    "heartbeat": "heartbeat_ms",
+}
 ACTIONS = ("raise", "continue", "abort", "log")
 INSTANCE_MODES = ("immediate", "onUse")
 MEANING_IMMEDIATE = ("parallel", "sequential")
@@ -323,9 +329,9 @@ def _read_extensions(
     draft.fields.update(
         extensions=found.kept,
         run=found.run,
-        timeout_ms=found.timeout_ms,
         priority=found.priority,
         required_capabilities=found.capabilities,
+        **{_TIMEOUT_FIELDS[name]: value for name, value in found.timeouts.milliseconds.items()},
     )
     if found.backoff is not None:
         draft.fields["retry_backoff"] = found.backoff

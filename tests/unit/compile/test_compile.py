@@ -18,6 +18,8 @@ DIAMOND = """
   spec: {waitFor: {phases: [a, elsewhere]}, onFailure: {action: continue, spec: {message: [so be it]}}}
 - id: d
   spec: {waitFor: {phases: [b, c], timeout: 5m}, x-run: {shell: echo, env: {A: 1}}, x-timeout: 30s}
+- id: e
+  spec: {x-timeout: {scheduleToStart: 1s, startToClose: 2s, scheduleToClose: 3s, heartbeat: 1500ms}}
 """
 
 
@@ -29,13 +31,15 @@ def compiled(text: str) -> Plan:
 
 
 def test_a_plan_has_what_the_manifest_says() -> None:
-    a, b, c, d = compiled(DIAMOND).phases
+    a, b, c, d, e = compiled(DIAMOND).phases
 
     assert (a.needs, b.needs, b.max_attempts) == ((), ("a",), 3)
     assert (c.needs, c.external, c.on_failure) == (("a",), ("elsewhere",), FailureAction.CONTINUE)
     assert c.failure is not None
     assert c.failure.message == ("so be it",)
     assert (d.kind, d.timeout_ms, d.wait_timeout_ms) == ("shell", 30_000, 300_000)
+    assert (e.schedule_to_start_ms, e.timeout_ms) == (1_000, 2_000)
+    assert (e.schedule_to_close_ms, e.heartbeat_ms) == (3_000, 1_500)
     assert msgspec.json.decode(bytes(d.run)) == {"shell": "echo", "env": {"A": "1"}}
 
 

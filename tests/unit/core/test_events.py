@@ -13,6 +13,8 @@ STORED = [
      b'{"type":"PhaseTargeted","phaseId":"a","attempt":1,"runtimeId":"r","instance":"i"}'),
     (e.PhaseCompleted(phase_id="a", attempt=1, started=1, finished=2),
      b'{"type":"PhaseCompleted","phaseId":"a","attempt":1,"started":1,"finished":2}'),
+    (e.PhaseProgressed(phase_id="a", attempt=1, details=msgspec.Raw(b'{"row":7}')),
+     b'{"type":"PhaseProgressed","phaseId":"a","attempt":1,"details":{"row":7}}'),
     (e.AttemptFailed(phase_id="a", attempt=1, message="m", kind="exit", retry_at=5),
      b'{"type":"AttemptFailed","phaseId":"a","attempt":1,"message":"m","kind":"exit","retryAt":5}'),
     (e.SessionEnded(status=SessionStatus.COMPLETE), b'{"type":"SessionEnded","status":"complete"}'),

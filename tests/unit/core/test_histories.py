@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planter.core import inputs as i
+from planter.core.deadlines import clocks, run_out
 from planter.core.plan import Backoff, FailureAction, Plan
 from planter.core.status import SESSION_TERMINAL
 from planter_protocol.messages import Commit
@@ -32,6 +33,9 @@ def random_plan(draw: random.Random) -> Plan:
             on_failure=draw.choice([*FailureAction, FailureAction.CONTINUE]),
             wait_timeout_ms=draw.choice([None, None, None, 2_000]),
             timeout_ms=draw.choice([None, 5_000]),
+            schedule_to_start_ms=draw.choice([None, None, None, 1_000, 7_000]),
+            schedule_to_close_ms=draw.choice([None, None, 500, 10_000, 50_000]),
+            heartbeat_ms=draw.choice([None, None, 100, 4_000]),
             priority=draw.choice([0, 0, 1]),
             kind=draw.choice(["noop", "noop", "noop", "exotic"]),
         )
@@ -52,8 +56,11 @@ def random_input(draw: random.Random, world: World, old: list[i.AnyInput]) -> i.
         return i.ReportComplete(**echo)
     if roll < 0.55:
         return i.ReportFailed(**echo, message="broken", retryable=draw.random() < 0.8)
-    if roll < 0.65:
+    if roll < 0.61:
         return i.ReportRunning(**echo)
+    if roll < 0.65:
+        details = draw.choice([msgspec.UNSET, msgspec.Raw(b"1"), msgspec.Raw(b"2")])
+        return i.ReportHeartbeat(**echo, details=details)
     if roll < 0.72:
         return i.Acknowledge(**echo, accepted=draw.random() < 0.7, queued=draw.random() < 0.5)
     if roll < 0.75:
@@ -96,6 +103,17 @@ def check_counts(world: World) -> None:
         )
 
 
+def check_clocks(world: World) -> None:
+    """After a step nothing has run out, and a timer stands for the first thing that will."""
+    session = world.session
+    for index, state in enumerate(session.phases):
+        assert run_out(session, index, world.now) is None or session.status in SESSION_TERMINAL
+        first = min((at for _, at in clocks(session, index)), default=0)
+        if first and session.status not in SESSION_TERMINAL:
+            assert 0 < state.due <= first
+            assert (state.due, index) in session.timers
+
+
 def play(seed: int) -> World:
     """One random history."""
     draw = random.Random(seed)
@@ -104,12 +122,17 @@ def play(seed: int) -> World:
     old: list[i.AnyInput] = []
     for _ in range(STEPS):
         if draw.random() < 0.2:
-            world.pass_time(draw.choice([1, 100, 5_000, 40_000]))
+            world.pass_time(draw.choice([1, 100, 1_900, 5_000, 40_000]))
+        elif draw.random() < 0.3 and (due := world.session.next_due()) is not None:
+            world.pass_time(max(0, due - world.now))
+        if draw.random() < 0.03:
+            world.session = world.replayed()  # another planner takes over
         given = [random_input(draw, world, old) for _ in range(draw.randint(0, 3))]
         inputs = [one for one in given if one is not None]
         old += inputs
         world.step(*inputs)
         check_counts(world)
+        check_clocks(world)
     return world
 
 

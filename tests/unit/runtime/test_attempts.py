@@ -252,3 +252,28 @@ def test_sessions_do_not_meet() -> None:
 
     assert told(attempts.offer(target(session="t", fence=1), None, NOW))[-1] == "start a 1"
     assert [(held.session_id, held.fence) for held in attempts.held()] == [("s", 9), ("t", 1)]
+
+
+# -- heartbeats ------------------------------------------------------------------------------
+
+
+def test_a_heartbeat_of_running_work_is_told_with_its_fence_and_details() -> None:
+    attempts = Attempts("r1", slots=1)
+    attempts.offer(target(fence=7), None, NOW)
+    (order,) = attempts.heartbeat(key(fence=7), msgspec.Raw(b'{"row":7}'))
+
+    assert isinstance(order, SendReport)
+    assert (order.report.status, order.report.fence, order.report.dispatch_id) == ("heartbeat", 7, "proof-7")
+    assert bytes(order.report.details) == b'{"row":7}'
+
+
+def test_what_does_not_run_gives_no_heartbeat() -> None:
+    attempts = Attempts("r1", slots=1)
+    attempts.offer(target("a"), None, NOW)
+    attempts.offer(target("b"), None, NOW)
+    queued = attempts.heartbeat(key("b"), msgspec.UNSET)
+    attempts.cancel(PhaseKey("s", "a"), None, None, "enough")
+    stopping = attempts.heartbeat(key("a"), msgspec.UNSET)
+    attempts.finish(key("a"), Cancelled("enough"), LATER)
+
+    assert (queued, stopping, attempts.heartbeat(key("a"), msgspec.UNSET)) == ([], [], [])

@@ -69,6 +69,15 @@ def test_a_run_is_one_of_six_kinds(text: str, expected: Run) -> None:
         ("x-timeout: soon", "PLT-1108"),
         ("x-timeout: 0s", "PLT-1108"),
         ("x-timeout: 5s, x-run: {noop: {}, timeout: 6s}", "PLT-1304"),
+        ("x-timeout: {startToClose: 5s}, x-run: {noop: {}, timeout: 6s}", "PLT-1304"),
+        ("x-timeout: [5s]", "PLT-1108"),
+        ("x-timeout: {startToFinish: 5s}", "PLT-1102"),
+        ("x-timeout: {timeout: 5s}", "PLT-1102"),
+        ("x-timeout: {startToClose: 5s, start_to_close: 5s}", "PLT-1103"),
+        ("x-timeout: {scheduleToStart: soon}", "PLT-1108"),
+        ("x-timeout: {ScheduleToClose: 0}", "PLT-1108"),
+        ("x-timeout: {heartbeat: -5}", "PLT-1108"),
+        ("x-timeout: {heartbeat: {every: 5s}}", "PLT-1108"),
         ("x-retry: 3", "PLT-1104"),
         ("x-retry: {initial: fast}", "PLT-1108"),
         ("x-retry: {factor: 0.5}", "PLT-1303"),
@@ -119,6 +128,84 @@ def test_the_backoff_is_read_with_its_units() -> None:
 )
 def test_the_timeout_of_an_attempt_has_two_places(text: str) -> None:
     assert load(text).timeout_ms == 90_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{scheduleToStart: 1m, startToClose: 5m, scheduleToClose: 1h, heartbeat: 30s}",
+        "{schedule_to_start: 60, start_to_close: '${T:5m}', schedule_to_close: 60m, heartbeat: 30000ms}",
+        "{Heartbeat: 30s, ScheduleToClose: 1h, ScheduleToStart: 1m, StartToClose: 5m}",
+    ],
+)
+def test_the_four_timeouts_are_read_in_three_spellings(text: str) -> None:
+    phase = load(f"x-timeout: {text}")
+
+    assert (phase.schedule_to_start_ms, phase.timeout_ms) == (60_000, 300_000)
+    assert (phase.schedule_to_close_ms, phase.heartbeat_ms) == (3_600_000, 30_000)
+    assert phase.extensions == {
+        "x-timeout": {
+            "scheduleToStart": "1m",
+            "startToClose": "5m",
+            "scheduleToClose": "1h",
+            "heartbeat": "30s",
+        }
+    }
+
+
+def test_one_duration_and_start_to_close_are_one_meaning() -> None:
+    assert load("x-timeout: 5m") == load("x-timeout: {startToClose: 300s}")
+    assert load("x-timeout: {heartbeat: 5s, x-why: slow}").extensions == {
+        "x-timeout": {"heartbeat": "5s", "x-why": "slow"}
+    }
+    assert load("x-timeout: {}") == load("x-timeout: {heartbeat: null}") == load("")
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "message"),
+    [
+        (
+            "x-timeout: {startToClose: 5s, heartbeat: 6s}",
+            49,
+            "`heartbeat` is 6s, longer than `startToClose`, 5s",
+        ),
+        (
+            "x-timeout: {startToClose: 2m, scheduleToClose: 90s}",
+            34,
+            "`startToClose` is 2m, longer than `scheduleToClose`, 90s",
+        ),
+        (
+            "x-timeout: {scheduleToStart: 2m, scheduleToClose: 1m}",
+            37,
+            "`scheduleToStart` is 2m, longer than `scheduleToClose`, 1m",
+        ),
+        (
+            "x-timeout: {heartbeat: 2m, scheduleToClose: 1m}",
+            31,
+            "`heartbeat` is 2m, longer than `scheduleToClose`, 1m",
+        ),
+        (
+            "x-timeout: {heartbeat: 5s}, x-run: {noop: {}, timeout: 4s}",
+            31,
+            "`heartbeat` is 5s, longer than `startToClose`, 4s",
+        ),
+    ],
+)
+def test_a_timeout_that_never_runs_out_is_warned_of(text: str, column: int, message: str) -> None:
+    loaded = load_manifest(f"id: a\nspec: {{{text}}}")
+
+    (problem,) = loaded.problems
+    assert (problem.severity, problem.code, problem.message) == ("warning", "PLT-1309", message)
+    assert (problem.line, problem.column) == (2, column)
+    assert loaded.manifest is not None
+
+
+def test_the_place_of_a_timeout_that_cannot_be_used_is_its_own() -> None:
+    loaded = load_manifest("id: a\nspec:\n  x-timeout:\n    startToClose: 5m\n    scheduleToclose: 1h\n")
+
+    (problem,) = loaded.problems
+    assert (problem.code, problem.line, problem.column) == ("PLT-1102", 5, 5)
+    assert problem.hint == "did you mean `scheduleToClose`?"
 
 
 def test_unknown_extensions_are_kept_as_they_stand() -> None:

@@ -20,6 +20,7 @@ from planter_schemas.phases import (
     WAIT,
 )
 from planter_schemas.runs import RUN
+from planter_schemas.timeouts import TIMEOUT
 
 DEFINITIONS = json_schema()["$defs"]
 
@@ -43,6 +44,7 @@ def test_the_file_is_what_the_code_makes() -> None:
         (DEFINITIONS["handler"]["properties"]["spec"]["properties"]["notify"], NOTIFY.names),
         (DEFINITIONS["run"], RUN.names),
         (DEFINITIONS["retryBackoff"], RETRY_BACKOFF.names),
+        (DEFINITIONS["timeouts"]["anyOf"][1], TIMEOUT.names),
         (DEFINITIONS["envelope"], ENVELOPE.names),
         (DEFINITIONS["plan"], PLAN_ENVELOPE.names),
         (DEFINITIONS["plan"]["properties"]["plan"], PLAN_SETTINGS.names),

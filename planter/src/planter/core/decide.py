@@ -15,20 +15,19 @@ import msgspec
 from planter.core import effects as f
 from planter.core import events as e
 from planter.core import inputs as i
+from planter.core.attempts import fail_attempt, lose_attempt
 from planter.core.commands import obey
-from planter.core.evolve import ACK_MS, has_ended, is_over, postpone
+from planter.core.deadlines import LATE_MS
+from planter.core.evolve import has_ended, is_over
 from planter.core.fleet import Fleet
-from planter.core.plan import FailureAction
 from planter.core.session import Session
 from planter.core.status import PHASE_OPEN, PHASE_TERMINAL, PhaseStatus, SessionStatus
 from planter.core.step import Step
 from planter.core.targeting import re_place, target_ready
+from planter.core.timeouts import timer_fired
 
 TARGETS_MAX = 1_000
 """Targets in one commit, so that a commit stays far below the message limit."""
-LOSSES_MAX = 5
-"""A phase whose attempts the platform lost this often fails: something about it kills runtimes."""
-OFFER_PAUSE_MS_MAX = 60_000
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -53,6 +52,8 @@ def decide(
         targets_max: most targets in this decision.
     """
     step = Step(session, now, fleet)
+    if session.listening_since is None:
+        session.listening_since = now if session.commits else 0
     for given in inputs:
         if given.sequence not in session.taken:  # a redelivered input must not act twice
             _take(step, given)
@@ -82,7 +83,13 @@ def _take(step: Step, given: i.AnyInput) -> None:
             obey(step, given)
         case i.Acknowledge():
             _acknowledge(step, given)
-        case i.ReportRunning() | i.ReportComplete() | i.ReportFailed() | i.ReportCancelled():
+        case (
+            i.ReportRunning()
+            | i.ReportHeartbeat()
+            | i.ReportComplete()
+            | i.ReportFailed()
+            | i.ReportCancelled()
+        ):
             _report(step, given)
         case i.RuntimeLost():
             _runtime_lost(step, given)
@@ -135,7 +142,7 @@ def _acknowledge(step: Step, given: i.Acknowledge) -> None:
         return
     phase = step.session.phases[index]
     if given.accepted:
-        news = not phase.accepted or (phase.reason is not None and not given.queued)
+        news = not phase.accepted or (phase.queued and not given.queued)
         if phase.status is PhaseStatus.TARGETED and news:
             step.emit(
                 e.PhaseAccepted(
@@ -155,9 +162,10 @@ def _acknowledge(step: Step, given: i.Acknowledge) -> None:
     step.emit(e.PhaseWithdrawn(phase_id=given.phase_id, attempt=phase.attempt, reason=reason))
 
 
-def _report(
-    step: Step, given: i.ReportRunning | i.ReportComplete | i.ReportFailed | i.ReportCancelled
-) -> None:
+_Report = i.ReportRunning | i.ReportHeartbeat | i.ReportComplete | i.ReportFailed | i.ReportCancelled
+
+
+def _report(step: Step, given: _Report) -> None:
     if (
         not given.fenced
         and isinstance(given, i.ReportComplete)
@@ -171,14 +179,13 @@ def _report(
     phase = step.session.phases[index]
     match given:
         case i.ReportRunning():
-            if phase.status is PhaseStatus.TARGETED:
+            _started(step, index, given)
+        case i.ReportHeartbeat():
+            _started(step, index, given)
+            step.session.heard[index] = step.now
+            if given.details is not msgspec.UNSET and given.details != phase.details:
                 step.emit(
-                    e.PhaseStarted(
-                        phase_id=given.phase_id,
-                        attempt=phase.attempt,
-                        runtime_id=given.runtime_id,
-                        at=given.started,
-                    )
+                    e.PhaseProgressed(phase_id=given.phase_id, attempt=phase.attempt, details=given.details)
                 )
         case i.ReportComplete():
             step.emit(
@@ -205,23 +212,18 @@ def _report(
             assert_never(given)
 
 
-def fail_attempt(step: Step, index: int, message: str, kind: str | None, *, retryable: bool) -> None:
-    """An attempt failed: another one after a pause, or the end of the phase."""
-    session, spec, phase = step.session, step.session.spec(index), step.session.phases[index]
-    tried = phase.attempt - phase.budget_from
-    if retryable and tried < spec.max_attempts and session.failing is None and not session.cancelling:
-        retry_at = step.now + step.pause_before_retry(index, tried)
+def _started(step: Step, index: int, given: i.ReportRunning | i.ReportHeartbeat) -> None:
+    """Work on the attempt is under way; told more than once, it counts once."""
+    phase = step.session.phases[index]
+    if phase.status is PhaseStatus.TARGETED:
         step.emit(
-            e.AttemptFailed(
-                phase_id=spec.id, attempt=phase.attempt, message=message, kind=kind, retry_at=retry_at
+            e.PhaseStarted(
+                phase_id=given.phase_id,
+                attempt=phase.attempt,
+                runtime_id=given.runtime_id,
+                at=given.started,
             )
         )
-        return
-    step.emit(e.PhaseFailed(phase_id=spec.id, attempt=phase.attempt, message=message, kind=kind))
-    step.say_handler(index, spec.failure, "error")
-    if spec.on_failure is FailureAction.ABORT:
-        for other in range(len(session.phases)):
-            step.cancel_attempt(other, f"phase {spec.id} failed (abort)")
 
 
 def _runtime_lost(step: Step, given: i.RuntimeLost) -> None:
@@ -233,17 +235,6 @@ def _runtime_lost(step: Step, given: i.RuntimeLost) -> None:
             lose_attempt(step, index, f"runtime {given.runtime_id} is lost: {given.reason}")
 
 
-def lose_attempt(step: Step, index: int, reason: str) -> None:
-    """The platform lost an attempt: the same budget, another number, a higher fence."""
-    spec, phase = step.session.spec(index), step.session.phases[index]
-    if step.session.cancelling:
-        step.emit(e.PhaseCancelled(phase_id=spec.id, reason=reason))
-    elif phase.losses + 1 >= LOSSES_MAX:
-        step.emit(e.PhaseFailed(phase_id=spec.id, attempt=phase.attempt, message=reason, kind="lost"))
-    else:
-        step.emit(e.AttemptLost(phase_id=spec.id, attempt=phase.attempt, reason=reason))
-
-
 # -- time --------------------------------------------------------------------------------------
 
 
@@ -251,6 +242,8 @@ def _timers(step: Step) -> None:
     session = step.session
     while (due := session.next_due()) is not None and due <= step.now:
         _, index = heappop(session.timers)
+        if step.now - due > LATE_MS:
+            session.listening_since = step.now  # we stood still: what was said meanwhile is yet to be read
         if index < 0:
             session.cancel_due = 0
             for number, phase in enumerate(session.phases):
@@ -261,35 +254,7 @@ def _timers(step: Step) -> None:
                         )
                     )
             continue
-        _timer(step, index)
-
-
-def _timer(step: Step, index: int) -> None:
-    session, spec, phase = step.session, step.session.spec(index), step.session.phases[index]
-    phase.due = 0
-    match phase.status:
-        case PhaseStatus.BACKING_OFF:
-            step.emit(e.PhaseReady(phase_id=spec.id))
-        case PhaseStatus.PENDING:
-            if session.status is SessionStatus.PAUSED:
-                postpone(session, index, step.now + 1_000)  # a paused session does not let waits run out
-                return
-            waited = ", ".join(step.waits_for(index))
-            message = f"waited longer than {spec.wait_timeout_ms} ms for {waited}"
-            step.emit(
-                e.PhaseFailed(phase_id=spec.id, attempt=phase.attempt, message=message, kind="wait_timeout")
-            )
-            step.say_handler(index, spec.failure, "error")
-        case PhaseStatus.TARGETED if not phase.accepted:
-            # Nobody took the offer: say it again, each time after a longer pause.
-            step.effects.append(f.PublishTarget(index, "offered again"))
-            pause = min(max(step.now - phase.updated, ACK_MS), OFFER_PAUSE_MS_MAX)
-            postpone(session, index, step.now + pause)
-        case PhaseStatus.TARGETED | PhaseStatus.RUNNING:
-            step.cancel_attempt(index, "overdue")
-            lose_attempt(step, index, "its runtime did not end it at its timeout")
-        case _:
-            pass
+        timer_fired(step, index)
 
 
 def _wake_lazy(step: Step) -> None:

@@ -126,6 +126,14 @@ class PhaseStarted(PhaseEvent, frozen=True, kw_only=True):
     """When the runtime says that it began."""
 
 
+class PhaseProgressed(PhaseEvent, frozen=True, kw_only=True):
+    """The work said how far it is. A heartbeat without news is no event: it only keeps the attempt alive."""
+
+    attempt: int
+    details: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """JSON that the next attempt gets, should there be one."""
+
+
 class PhaseCompleted(PhaseEvent, frozen=True, kw_only=True):
     """The work is done."""
 
@@ -205,6 +213,7 @@ AnyEvent = (
     | PhaseWithdrawn
     | PhaseAccepted
     | PhaseStarted
+    | PhaseProgressed
     | PhaseCompleted
     | AttemptFailed
     | AttemptLost

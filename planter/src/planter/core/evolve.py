@@ -8,7 +8,10 @@ from collections.abc import Callable
 from heapq import heappush
 from typing import Any
 
+import msgspec
+
 from planter.core import events as e
+from planter.core.deadlines import arm, has_begun
 from planter.core.graph import Graph
 from planter.core.plan import FailureAction
 from planter.core.session import PROVISIONAL, PhaseState, Session
@@ -22,8 +25,6 @@ from planter.core.status import (
 
 ACK_MS = 5_000
 """An offer that nobody took is published again after this long; later each time."""
-OVERDUE_MS = 15_000
-"""A runtime that has not ended an attempt this long after its timeout has lost it."""
 CANCEL_MS = 30_000
 """A cancelled attempt that nobody confirms is given up after this long."""
 
@@ -34,16 +35,11 @@ def apply(session: Session, event: e.AnyEvent, at: int) -> None:
     session.updated = at
 
 
-def postpone(session: Session, index: int, due: int) -> None:
-    """Wake up for the phase at another time. Not journalled: timers are only ever late, never wrong."""
-    session.phases[index].due = due
-    heappush(session.timers, (due, index))
-
-
 # -- the one place where a status changes ------------------------------------------------------
 
 
-def _move(session: Session, index: int, status: PhaseStatus, at: int, due: int = 0) -> PhaseState:
+def _move(session: Session, index: int, status: PhaseStatus, at: int) -> PhaseState:
+    """Set the status. Who sets one that is not terminal arms the timer, once all else is set."""
     phase = session.phases[index]
     if phase.status is not status:
         session.counts[phase.status] -= 1
@@ -54,9 +50,7 @@ def _move(session: Session, index: int, status: PhaseStatus, at: int, due: int =
         phase.status = status
         session.touched[index] = None
     phase.updated = at
-    phase.due = due
-    if due:
-        heappush(session.timers, (due, index))
+    phase.due = 0
     return phase
 
 
@@ -76,6 +70,7 @@ def _satisfy(session: Session, index: int, at: int) -> None:
 def _release(session: Session, index: int, phase: PhaseState) -> None:
     """The attempt is no longer out."""
     session.offered.discard(index)
+    session.heard.pop(index, None)
     if phase.runtime_id is not None and phase.instance is not None:
         left = session.load.get(phase.runtime_id, 0) - 1
         if left > 0:
@@ -84,12 +79,21 @@ def _release(session: Session, index: int, phase: PhaseState) -> None:
             session.load.pop(phase.runtime_id, None)
 
 
-def _make_ready(session: Session, index: int, at: int) -> None:
+def _make_ready(session: Session, index: int, at: int, *, anew: bool = True) -> None:
+    """The phase can be started; ``anew`` False: its attempt waits for that already."""
     if session.unmet[index]:
         # A need was reset while this phase was on its way: it waits again.
-        _move(session, index, PhaseStatus.PENDING, at).reason = None
+        phase = _move(session, index, PhaseStatus.PENDING, at)
+        phase.reason = None
+        phase.since, phase.scheduled = at, 0
+        arm(session, index)
         return
-    _move(session, index, PhaseStatus.READY, at).reason = None
+    phase = _move(session, index, PhaseStatus.READY, at)
+    phase.reason = None
+    phase.scheduled = phase.scheduled or at
+    if anew:
+        phase.since = at
+    arm(session, index)
     session.arrivals += 1
     entry = (-session.spec(index).priority, session.arrivals, index)
     heappush(session.ready[session.graph.group_of[index]], entry)
@@ -170,15 +174,25 @@ def _reindex(session: Session, at: int) -> None:
     for index in graph.order:
         phase = session.phases[index]
         if phase.status is PhaseStatus.READY:
-            _make_ready(session, index, at)
+            _make_ready(session, index, at, anew=False)
         elif phase.status is PhaseStatus.PENDING:
-            timeout = session.spec(index).wait_timeout_ms
             phase.updated = at
-            if timeout is not None and not phase.due:
-                postpone(session, index, at + timeout)
+            phase.since = phase.since or at
+            arm(session, index)
             session.touched[index] = None
             _consider(session, index, at)
+    _settle_failing(session, at)
+
+
+def _settle_failing(session: Session, at: int) -> None:
+    """A failed phase was reset or skipped: what could not be started because of it begins to wait now."""
+    was_failing = session.failing is not None
     session.failing = _failure(session)
+    if was_failing and session.failing is None:
+        for index, phase in enumerate(session.phases):
+            if phase.status is PhaseStatus.READY:
+                phase.since = at
+                arm(session, index)
 
 
 def _failure(session: Session) -> str | None:
@@ -220,8 +234,9 @@ def _session_resumed(session: Session, event: e.SessionResumed, at: int) -> None
     session.status = SessionStatus.RUNNING
     session.reason = event.reason
     for index, phase in enumerate(session.phases):
-        if phase.status is PhaseStatus.PENDING and phase.due:
-            postpone(session, index, phase.due + at - session.paused_at)
+        if phase.status not in PHASE_TERMINAL and not has_begun(phase):
+            phase.since += at - max(session.paused_at, phase.since)
+            arm(session, index, phase.due)
 
 
 def _cancel_requested(session: Session, event: e.CancelRequested, at: int) -> None:
@@ -266,10 +281,10 @@ def _phase_ready(session: Session, event: e.PhaseReady, at: int) -> None:
 
 def _phase_targeted(session: Session, event: e.PhaseTargeted, at: int) -> None:
     index = session.graph.index[event.phase_id]
-    phase = _move(session, index, PhaseStatus.TARGETED, at, at + ACK_MS)
+    phase = _move(session, index, PhaseStatus.TARGETED, at)
     phase.attempt = event.attempt
     phase.fence = PROVISIONAL
-    phase.accepted = False
+    phase.accepted = phase.queued = False
     phase.runtime_id = event.runtime_id
     phase.instance = event.instance
     phase.started = phase.finished = 0
@@ -279,11 +294,12 @@ def _phase_targeted(session: Session, event: e.PhaseTargeted, at: int) -> None:
         session.offered.add(index)
     else:
         session.load[event.runtime_id] = session.load.get(event.runtime_id, 0) + 1
+    arm(session, index, at + ACK_MS)
 
 
 def _phase_withdrawn(session: Session, event: e.PhaseWithdrawn, at: int) -> None:
     index = session.graph.index[event.phase_id]
-    _make_ready(session, index, at)
+    _make_ready(session, index, at, anew=has_begun(session.phases[index]))
     phase = session.phases[index]
     phase.attempt -= 1  # the attempt never began: its number is offered again, under a higher fence
     phase.reason = event.reason
@@ -291,29 +307,35 @@ def _phase_withdrawn(session: Session, event: e.PhaseWithdrawn, at: int) -> None
 
 def _phase_accepted(session: Session, event: e.PhaseAccepted, at: int) -> None:
     index = session.graph.index[event.phase_id]
-    timeout = session.spec(index).timeout_ms
-    due = at + timeout + OVERDUE_MS if timeout is not None and not event.queued else 0
-    phase = _move(session, index, PhaseStatus.TARGETED, at, due)
+    phase = _move(session, index, PhaseStatus.TARGETED, at)
     phase.accepted = True
+    phase.queued = event.queued
     phase.reason = "queued by the runtime" if event.queued else None
     if event.runtime_id and phase.runtime_id is None:
         phase.runtime_id = event.runtime_id  # a bare runtime has named itself; it has no lease to lose
+    arm(session, index)
 
 
 def _phase_started(session: Session, event: e.PhaseStarted, at: int) -> None:
     index = session.graph.index[event.phase_id]
-    timeout = session.spec(index).timeout_ms
-    due = at + timeout + OVERDUE_MS if timeout is not None else 0
-    phase = _move(session, index, PhaseStatus.RUNNING, at, due)
+    phase = _move(session, index, PhaseStatus.RUNNING, at)
     phase.accepted = True
+    phase.queued = False
     phase.started = event.at or at
     phase.reason = None
+    arm(session, index)
+
+
+def _phase_progressed(session: Session, event: e.PhaseProgressed, at: int) -> None:
+    del at
+    session.phases[session.graph.index[event.phase_id]].details = event.details
 
 
 def _phase_completed(session: Session, event: e.PhaseCompleted, at: int) -> None:
     index = session.graph.index[event.phase_id]
     phase = session.phases[index]
     phase.result = event.result
+    phase.details = msgspec.UNSET
     phase.started = event.started or phase.started or at
     phase.finished = event.finished or at
     _end(session, index, PhaseStatus.COMPLETE, at, None)
@@ -322,12 +344,13 @@ def _phase_completed(session: Session, event: e.PhaseCompleted, at: int) -> None
 
 def _attempt_failed(session: Session, event: e.AttemptFailed, at: int) -> None:
     index = session.graph.index[event.phase_id]
-    _move(session, index, PhaseStatus.BACKING_OFF, at, event.retry_at).reason = event.message
+    _move(session, index, PhaseStatus.BACKING_OFF, at).reason = event.message
+    arm(session, index, event.retry_at)
 
 
 def _attempt_lost(session: Session, event: e.AttemptLost, at: int) -> None:
     index = session.graph.index[event.phase_id]
-    _make_ready(session, index, at)
+    _make_ready(session, index, at, anew=has_begun(session.phases[index]))
     phase = session.phases[index]
     phase.losses += 1
     phase.budget_from += 1  # what the platform lost does not count against the work's retries
@@ -352,7 +375,7 @@ def _phase_skipped(session: Session, event: e.PhaseSkipped, at: int) -> None:
     if event.satisfies:
         _satisfy(session, index, at)
     if was_failed:
-        session.failing = _failure(session)
+        _settle_failing(session, at)
 
 
 def _phase_cancelled(session: Session, event: e.PhaseCancelled, at: int) -> None:
@@ -381,6 +404,7 @@ _APPLY: dict[type, Callable[[Session, Any, int], None]] = {
     e.PhaseWithdrawn: _phase_withdrawn,
     e.PhaseAccepted: _phase_accepted,
     e.PhaseStarted: _phase_started,
+    e.PhaseProgressed: _phase_progressed,
     e.PhaseCompleted: _phase_completed,
     e.AttemptFailed: _attempt_failed,
     e.AttemptLost: _attempt_lost,

@@ -64,6 +64,14 @@ class ReportRunning(Echo, frozen=True, kw_only=True):
     started: int | None = None
 
 
+class ReportHeartbeat(Echo, frozen=True, kw_only=True):
+    """The work says that it goes on."""
+
+    started: int | None = None
+    details: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """How far it is, as JSON; the next attempt gets the newest."""
+
+
 class ReportComplete(Echo, frozen=True, kw_only=True):
     """The work is done."""
 
@@ -100,6 +108,7 @@ AnyInput = (
     | Command
     | Acknowledge
     | ReportRunning
+    | ReportHeartbeat
     | ReportComplete
     | ReportFailed
     | ReportCancelled

@@ -57,7 +57,13 @@ class PhaseSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     wait_timeout_ms: int | None = None
     """How long the phase may wait for its needs (PMP ``wait_for.timeout``)."""
     timeout_ms: int | None = None
-    """Start-to-close of one attempt."""
+    """Start-to-close of one attempt; retried."""
+    schedule_to_start_ms: int | None = None
+    """From when an attempt is ready to the start of work on it; not retried."""
+    schedule_to_close_ms: int | None = None
+    """From when the phase is first ready to its end, over all attempts and their pauses; not retried."""
+    heartbeat_ms: int | None = None
+    """Longest silence of running work; retried."""
     max_attempts: int = 1
     backoff: Backoff = Backoff()
     priority: int = 0

@@ -29,6 +29,8 @@ class PhaseState(msgspec.Struct, gc=False):
     instance: str | None = None
     #: Whether somebody took the offer.
     accepted: bool = False
+    #: Accepted, but it still waits for a slot of its runtime.
+    queued: bool = False
     #: Attempts before this number do not count against the retry budget (the phase was reset).
     budget_from: int = 0
     #: How often the platform lost an attempt since the phase was last reset.
@@ -36,6 +38,11 @@ class PhaseState(msgspec.Struct, gc=False):
     #: When the status needs attention by itself, in milliseconds since 1970; 0 never.
     due: int = 0
     updated: int = 0
+    #: When the wait that the status means began: for its needs (pending), for a start (ready, targeted).
+    #: Later by the length of each pause of the session.
+    since: int = 0
+    #: When the phase was ready for its first attempt; 0 before.
+    scheduled: int = 0
     started: int = 0
     finished: int = 0
     reason: str | None = None
@@ -44,6 +51,8 @@ class PhaseState(msgspec.Struct, gc=False):
     #: Terminal, and what waits for it goes on.
     satisfies: bool = False
     result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    #: How far the work said that it was; the next attempt gets it.
+    details: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class Session:
@@ -83,6 +92,11 @@ class Session:
         self.cancel_due = 0
         #: ``(index, runtime id)`` to the time until which it is not asked again. Not journalled.
         self.avoid: dict[tuple[int, str], int] = {}
+        #: Index to the time of the newest heartbeat of its open attempt. Not journalled.
+        self.heard: dict[int, int] = {}
+        #: Since when who decides here hears all that is said; 0: from the first commit on; None: nothing was
+        #: decided yet. Not journalled: who takes over, or stood still, lets what was said meanwhile arrive.
+        self.listening_since: int | None = None
         #: Sequences of the inputs that are in the journal.
         self.taken: set[int] = set()
 

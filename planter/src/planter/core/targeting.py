@@ -4,7 +4,7 @@ from heapq import heappop, heappush
 
 from planter.core import effects as f
 from planter.core import events as e
-from planter.core.evolve import postpone
+from planter.core.deadlines import arm
 from planter.core.fleet import Runtime
 from planter.core.session import Session
 from planter.core.status import PhaseStatus
@@ -32,7 +32,7 @@ def target_ready(step: Step, targets_max: int) -> bool:
                 if not any(count > 0 for count in free.values()):
                     break  # no slot is free: the rest of the group has to wait as well
                 held_back.append(heappop(heap))  # only a runtime that rejected it is free
-                postpone(session, index, step.now + 1_000)
+                arm(session, index, step.now + 1_000)
                 continue
             heappop(heap)
             left -= 1

@@ -58,8 +58,7 @@ class InputReader:
                 return [self._ack(session_id, delivery.sequence, ack) for ack in acks.each()]
             case "report":
                 reports = codec.decode(delivery.data, messages.Reports)
-                found = [self._report(session_id, delivery.sequence, report) for report in reports.each()]
-                return [given for given in found if given is not None]
+                return [self._report(session_id, delivery.sequence, report) for report in reports.each()]
             case _:
                 raise InvalidMessage("input", f"unknown verb {verb!r}")
 
@@ -110,7 +109,7 @@ class InputReader:
             reason=ack.reason,
         )
 
-    def _report(self, session_id: str, sequence: int, report: messages.Report) -> i.AnyInput | None:
+    def _report(self, session_id: str, sequence: int, report: messages.Report) -> i.AnyInput:
         fenced = self._fenced(session_id, report)
         attempt, fence = report.attempt or 0, report.fence or 0
         common = (report.phase_id, fenced, attempt, fence, report.runtime_id)
@@ -121,7 +120,7 @@ class InputReader:
                 return i.ReportComplete(
                     *common,
                     sequence=sequence,
-                    result=_checked(report.result),
+                    result=_checked(report.result, RESULT_BYTES_MAX, "the result has"),
                     started=_ms(report.started),
                     finished=_ms(report.finished),
                 )
@@ -138,16 +137,22 @@ class InputReader:
                 message = report.error.message if report.error else None
                 return i.ReportCancelled(*common, sequence=sequence, message=message)
             case "heartbeat":
-                return None
+                return i.ReportHeartbeat(
+                    *common,
+                    sequence=sequence,
+                    started=_ms(report.started),
+                    details=_checked(report.details, messages.DETAILS_BYTES_MAX, "the details have"),
+                )
 
 
-def _checked(result: msgspec.Raw | msgspec.UnsetType) -> msgspec.Raw | msgspec.UnsetType:
-    if result is msgspec.UNSET:
-        return result
-    data = bytes(result)  # a copy: the decoded view would keep the whole message alive
-    if len(data) > RESULT_BYTES_MAX:
-        limit = f"the limit is {RESULT_BYTES_MAX:,}"
-        raise InvalidMessage("Report", f"the result has {len(data):,} bytes, {limit}")
+def _checked(
+    given: msgspec.Raw | msgspec.UnsetType, bytes_max: int, what: str
+) -> msgspec.Raw | msgspec.UnsetType:
+    if given is msgspec.UNSET:
+        return given
+    data = bytes(given)  # a copy: the decoded view would keep the whole message alive
+    if len(data) > bytes_max:
+        raise InvalidMessage("Report", f"{what} {len(data):,} bytes, the limit is {bytes_max:,}")
     return msgspec.Raw(data)
 
 

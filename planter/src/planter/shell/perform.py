@@ -71,10 +71,13 @@ class Performer:
             attempt=phase.attempt,
             fence=phase.fence,
             runtime_id=phase.runtime_id,
+            instance=phase.instance,
             description=spec.description,
             labels=spec.labels,
             run=spec.run,
             timeout_ms=spec.timeout_ms,
+            heartbeat_ms=spec.heartbeat_ms,
+            details=phase.details,
             dispatch_id=self._key.sign(session.id, spec.id, phase.attempt, phase.fence)
             if phase.instance is not None
             else None,  # an open offer is seen by everybody, so it carries no proof

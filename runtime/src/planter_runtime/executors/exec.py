@@ -9,7 +9,7 @@ from planter_runtime.executors.process import (
     ProcessGroups,
     environment,
     outcome_of,
-    run_process,
+    run_child,
 )
 from planter_runtime.outcomes import Outcome, with_last_line
 from planter_runtime.work import Work
@@ -41,7 +41,7 @@ async def run_command(
     assert work.run is not None
     variables = {"PLANTER_WITH": bytes(work.run.arguments).decode(), **environment(work, os.environ)}
     try:
-        status = await run_process(Command(argv, work.folder, variables), execution.log, groups)
+        status = await run_child(Command(argv, work.folder, variables), execution, groups)
     except CannotStart as error:
         return error.failure
     return with_last_line(outcome_of(status, shown), execution.log.last_error_line)

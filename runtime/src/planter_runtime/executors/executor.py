@@ -1,20 +1,26 @@
 """What every executor is: a way to do the work of an attempt."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import anyio
 
 from planter_runtime.outcomes import Outcome
 from planter_runtime.phase_log import PhaseLog
+from planter_runtime.pulse import Details
 from planter_runtime.work import Work
+
+Beat = Callable[[Details], None]
+"""The work gives a heartbeat, perhaps with details; called in the event loop, as often as the work likes."""
 
 
 class Execution:
-    """One execution of an attempt."""
+    """One execution of an attempt; ``beat`` does nothing when its phase has no heartbeat timeout."""
 
-    def __init__(self, work: Work, log: PhaseLog) -> None:
+    def __init__(self, work: Work, log: PhaseLog, beat: Beat) -> None:
         self.work = work
         self.log = log
+        self.beat = beat
         self.leftover: anyio.Event | None = None
         """Set by an executor that cannot be ended: the slot stays taken until the event is set."""
 

@@ -14,9 +14,10 @@ import msgspec
 
 from planter_runtime.context import PhaseContext
 from planter_runtime.errors import PermanentFailure, TemporaryFailure
-from planter_runtime.executors.executor import Execution
+from planter_runtime.executors.executor import Beat, Execution
 from planter_runtime.outcomes import Completed, Outcome, completed, failed
 from planter_runtime.phase_log import PhaseLog
+from planter_runtime.pulse import Details
 from planter_runtime.sdk import Handler
 from planter_runtime.work import Work, best_handler
 
@@ -44,8 +45,10 @@ class HandlerExecutor:
         handler = self._handlers[index]
         cancelled = anyio.Event()
         log = execution.log
-        write = log.say if handler.is_async else _from_thread(log, asyncio.get_running_loop())
-        context = _context(execution.work, cancelled, write)
+        loop = asyncio.get_running_loop()
+        write = log.say if handler.is_async else _from_thread(log, loop)
+        beat = execution.beat if handler.is_async else _beat_from_thread(execution.beat, loop)
+        context = _context(execution.work, cancelled, write, beat)
         arguments = (context,) if handler.takes_context else ()
         try:
             if handler.is_async:
@@ -118,7 +121,30 @@ def _from_thread(log: PhaseLog, loop: asyncio.AbstractEventLoop) -> Callable[[st
     return write
 
 
-def _context(work: Work, cancelled: anyio.Event, write: Callable[[str, str], None]) -> PhaseContext:
+def _beat_from_thread(beat: Beat, loop: asyncio.AbstractEventLoop) -> Beat:
+    """``beat`` for a thread: however often it is called, one call at a time waits in the event loop."""
+    lock = threading.Lock()
+    newest: list[Details] = []
+
+    def pass_on() -> None:
+        with lock:
+            details = newest.pop()
+        beat(details)
+
+    def from_thread(details: Details) -> None:
+        with lock:
+            is_first = not newest
+            newest[:] = [newest[0] if details is None and newest else details]
+        if is_first:
+            with contextlib.suppress(RuntimeError):  # the runtime is ending
+                loop.call_soon_threadsafe(pass_on)
+
+    return from_thread
+
+
+def _context(
+    work: Work, cancelled: anyio.Event, write: Callable[[str, str], None], beat: Beat
+) -> PhaseContext:
     target = work.target
     timeout = work.timeout_seconds
     return PhaseContext(
@@ -130,6 +156,8 @@ def _context(work: Work, cancelled: anyio.Event, write: Callable[[str, str], Non
         deadline=None if timeout is None else datetime.now(UTC) + timedelta(seconds=timeout),
         cancelled=cancelled,
         write=write,
+        beat=beat,
+        details=None if target.details is msgspec.UNSET else msgspec.json.decode(target.details),
     )
 
 

@@ -19,7 +19,10 @@ import msgspec
 import structlog
 
 from planter_protocol.messages import Failure
+from planter_runtime import progress
 from planter_runtime.executors import guard
+from planter_runtime.executors.executor import Execution
+from planter_runtime.executors.heartbeats import HeartbeatPipe
 from planter_runtime.outcomes import Completed, Failed, Outcome, cut, failed
 from planter_runtime.phase_log import PhaseLog
 from planter_runtime.work import Work
@@ -138,7 +141,31 @@ def environment(work: Work, source: Mapping[str, str]) -> dict[str, str]:
     found["PLANTER_PHASE"] = target.phase_id
     found["PLANTER_ATTEMPT"] = str(target.attempt)
     found["PLANTER_FENCE"] = str(target.fence)
+    if target.details is not msgspec.UNSET:
+        found[progress.DETAILS] = bytes(target.details).decode()
     return {**found, **(work.run.env if work.run else {})}
+
+
+async def run_child(
+    command: Command,
+    execution: Execution,
+    groups: ProcessGroups,
+    extra: Mapping[int, Consumer] | None = None,
+) -> int:
+    """As ``run_process``, for an attempt: with a pipe for heartbeats when its phase wants them."""
+    if execution.work.heartbeat_seconds is None:
+        return await run_process(command, execution.log, groups, extra)
+    pipe = HeartbeatPipe(execution.beat)
+    try:
+        command = msgspec.structs.replace(
+            command,
+            environment={**command.environment, **pipe.variables},
+            hand_over=(*command.hand_over, pipe.writer),
+        )
+        readers = {**(extra or {}), pipe.reader: pipe.consume}
+        return await run_process(command, execution.log, groups, readers)
+    finally:
+        pipe.close()
 
 
 async def run_process(

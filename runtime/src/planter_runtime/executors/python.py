@@ -19,7 +19,7 @@ from planter_runtime.executors.process import (
     ProcessGroups,
     environment,
     outcome_of,
-    run_process,
+    run_child,
 )
 from planter_runtime.outcomes import RESULT_BYTES_MAX, Completed, Outcome, completed, failed, with_last_line
 from planter_runtime.work import Work
@@ -66,7 +66,7 @@ class PythonExecutor:
                     pass_fds=(call.fileno(),),
                     hand_over=(writer,),
                 )
-                status = await run_process(command, execution.log, self._groups, {reader: collect})
+                status = await run_child(command, execution, self._groups, {reader: collect})
         except CannotStart as error:
             return error.failure
         name = f"`{work.run.python}`"
