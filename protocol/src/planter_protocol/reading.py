@@ -17,10 +17,15 @@ from planter_protocol import headers
 from planter_protocol.errors import JetStreamUnavailable, ProtocolError
 
 BATCH = 512
+_TRIES = 4
 _REPLY_SECONDS = 5.0
 _STATUS_END_OF_BATCH = "204"
 _STATUS_NOTHING = "404"
 _STATUS_NO_RESPONDERS = "503"
+
+
+class _Torn(Exception):
+    """A message of a batch has not come, or not in its place."""
 
 
 class Stored(NamedTuple):
@@ -37,12 +42,14 @@ async def read_subject(nc: Client, stream: str, subject: str, *, start: int = 1)
 
     Ends at what the stream held when the last batch was asked for.
 
+    Every batch is checked to be whole: each message names the one before it, and so does the end.
+
     Raises:
         JetStreamUnavailable: nobody answers for the stream.
-        ProtocolError: the server refuses, or a batch stops in the middle.
+        ProtocolError: the server refuses, or no batch arrives whole.
     """
     while True:
-        batch, pending = await _read_batch(nc, stream, subject, start)
+        batch, pending = await _read_whole_batch(nc, stream, subject, start)
         for message in batch:
             yield message
         if not batch or pending == 0:
@@ -73,6 +80,15 @@ async def _request_one(nc: Client, stream: str, query: dict[str, object]) -> Sto
     return _stored(reply)
 
 
+async def _read_whole_batch(nc: Client, stream: str, subject: str, start: int) -> tuple[list[Stored], int]:
+    for _ in range(_TRIES):
+        try:
+            return await _read_batch(nc, stream, subject, start)
+        except _Torn:
+            continue
+    raise ProtocolError(f"reads of {stream} from sequence {start} on never arrive whole")
+
+
 async def _read_batch(nc: Client, stream: str, subject: str, start: int) -> tuple[list[Stored], int]:
     query = msgspec.json.encode({"seq": start, "next_by_subj": subject, "batch": BATCH})
     inbox = nc.new_inbox()
@@ -88,6 +104,9 @@ async def _read_batch(nc: Client, stream: str, subject: str, start: int) -> tupl
                     _address(nc), f"a read of {stream} stopped in the middle"
                 ) from error
             status = _status(message)
+            before = (message.headers or {}).get(headers.LAST_SEQUENCE)
+            if status in (None, _STATUS_END_OF_BATCH) and before != str(batch[-1].sequence if batch else 0):
+                raise _Torn
             if status is None:
                 batch.append(_stored(message))
             elif status == _STATUS_END_OF_BATCH:

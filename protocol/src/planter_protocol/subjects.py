@@ -94,6 +94,8 @@ def planner_presence(planner: str) -> str:
 
 
 PLANNER_PRESENCE_WILDCARD = "plan.planner.*.presence"
+PLANNER_HANDOVER = "plan.planner.handover"
+"""Request and reply among planners: the owner of the session takes it over."""
 
 # -- one runtime -----------------------------------------------------------------------------
 

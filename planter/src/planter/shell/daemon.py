@@ -22,6 +22,7 @@ from planter.shell.bare import BareListener
 from planter.shell.clock import monotonic_ms
 from planter.shell.failpoints import passing
 from planter.shell.fleet_watch import FleetWatch
+from planter.shell.handover import Handover
 from planter.shell.host import SessionHost
 from planter.shell.inputs import InputReader
 from planter.shell.intake import Delivery
@@ -115,6 +116,7 @@ class Planner:
         self._bare = BareListener(nc, js)
         self._queries = Queries(nc, js, self._host, self._info)
         self._assignment: Assignment | None = None
+        self._handover: Handover | None = None
 
     @classmethod
     async def create(
@@ -131,6 +133,8 @@ class Planner:
         await self._watch.start()
         await self._wait_for_runtimes()
         self._assignment = Assignment(self._nc, tasks, self._host, self._on_delivery)
+        self._handover = Handover(self._nc, tasks, self._host.owns, self._host.take_over)
+        await self._handover.start()
         presence = Presence(self._nc, self.id, self._assignment.own)
         tasks.start_soon(self._host.run, tasks)
         tasks.start_soon(self._watch.run)
@@ -218,6 +222,11 @@ class Planner:
     def expect_runtimes(self, session: Session) -> None:
         """Runtimes that the journal names must show up."""
         self._watch.expect(session)
+
+    def hand_over(self, session_id: str) -> None:
+        """Somebody else owns it."""
+        if self._handover is not None:
+            self._handover.give(session_id)
 
 
 async def _until_told_to_stop(closed: asyncio.Event, reconnected: asyncio.Event, planner: Planner) -> None:

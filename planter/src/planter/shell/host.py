@@ -38,6 +38,8 @@ BATCH_BYTES_MAX = 256 * 1024
 ENDED_KEPT = 256
 """Ended sessions stay in memory for queries, this many of them."""
 _RETRY_SECONDS = 0.5
+STRANGER_DELIVERIES = 2
+"""An input for a session without a journal may be in a race with its start for as many deliveries."""
 POISON_DELIVERIES = 5
 """An input that breaks a step this often goes to the dead letters; the session goes on."""
 
@@ -60,6 +62,9 @@ class Surroundings(Protocol):
     def expect_runtimes(self, session: Session) -> None:
         """The session was read from its journal: its runtimes must show up."""
 
+    def hand_over(self, session_id: str) -> None:
+        """We have committed for a session of another planner: it has to know."""
+
 
 class Entry:
     """One session in memory, and what waits to be done for it."""
@@ -74,6 +79,8 @@ class Entry:
         self.check = False
         #: Taken over from another planner: what we have of it was only good for answering questions.
         self.stale = False
+        #: Just read from the journal.
+        self.fresh = False
         self.running = False
         self.lock = asyncio.Lock()
 
@@ -93,6 +100,8 @@ class SessionHost:
         self._waiting: OrderedDict[str, None] = OrderedDict()
         self._timers: list[tuple[int, str]] = []
         self._timer_set = asyncio.Event()
+        #: Counts how often a slot came free or the fleet changed: a step may have missed it.
+        self._chances = 0
         self._in_flight: set[int] = set()
         self._owned: frozenset[int] = frozenset()
         self._tasks: TaskGroup | None = None
@@ -120,7 +129,7 @@ class SessionHost:
         lost = i.RuntimeLost(runtime_id=runtime_id, instance=instance, reason=reason)
         for entry in list(self._entries.values()):
             has_load = entry.session is None or runtime_id in entry.session.load
-            if has_load and self._owns(entry.id):
+            if has_load and self.owns(entry.id):
                 self.tell(entry.id, lost)
 
     def disowned(self, held: Sequence[messages.Held]) -> list[messages.Held]:
@@ -131,7 +140,7 @@ class SessionHost:
         found: list[messages.Held] = []
         for one in held:
             entry = self._entries.get(one.session_id)
-            if entry is None or entry.session is None or entry.lock.locked() or not self._owns(entry.id):
+            if entry is None or entry.session is None or entry.lock.locked() or not self.owns(entry.id):
                 continue
             index = entry.session.graph.index.get(one.phase_id)
             phase = entry.session.phases[index] if index is not None else None
@@ -141,11 +150,15 @@ class SessionHost:
 
     def fleet_changed(self) -> None:
         """Placement may have changed: everything that waits for it tries again."""
+        self._chances += 1
         self._wake_waiting(len(self._waiting))
 
     def own(self, partitions: frozenset[int]) -> None:
         """Sessions of other partitions are left to their planners, unless an input of theirs comes to us."""
         self._owned = partitions
+        for entry in self._entries.values():
+            if not self.owns(entry.id):
+                self._fleet.settle(entry.id, {})  # its load is its new planner's to count
 
     def take_over(self, session_id: str) -> None:
         """A session has become ours: read it anew, say again what may be lost, and do what is due."""
@@ -188,7 +201,7 @@ class SessionHost:
             now = now_ms()
             while self._timers and self._timers[0][0] <= now:
                 _, session_id = heapq.heappop(self._timers)
-                if session_id in self._entries and self._owns(session_id):
+                if session_id in self._entries and self.owns(session_id):
                     passing("timer.fired")
                     entry = self._entries[session_id]
                     entry.check = entry.wanted = True
@@ -205,10 +218,11 @@ class SessionHost:
                 async with entry.lock:
                     pass
 
-    # -- inside ----------------------------------------------------------------------------------
-
-    def _owns(self, session_id: str) -> bool:
+    def owns(self, session_id: str) -> bool:
+        """Whether we watch over the session."""
         return partition_of(session_id) in self._owned
+
+    # -- inside ----------------------------------------------------------------------------------
 
     def _entry(self, session_id: str) -> Entry:
         entry = self._entries.get(session_id)
@@ -225,7 +239,7 @@ class SessionHost:
         for _ in range(min(limit, len(self._waiting))):
             session_id, _ = self._waiting.popitem(last=False)
             entry = self._entries.get(session_id)
-            if entry is not None and self._owns(session_id):
+            if entry is not None and self.owns(session_id):
                 entry.wanted = True
                 self._wake(entry)
 
@@ -269,6 +283,7 @@ class SessionHost:
             passing("input.fetched")
         now = now_ms()
         try:
+            chances = self._chances
             decision = decide(session, inputs, now, self._fleet)
             passing("step.decided")
             numbers = [delivery.sequence for _, delivery in taken if delivery.sequence not in session.taken]
@@ -287,6 +302,8 @@ class SessionHost:
             raise
         self._in_flight.difference_update(delivery.sequence for _, delivery in taken)
         await self._after(entry, session, decision, now)
+        if self._chances != chances and is_waiting(session):
+            entry.wanted = True  # while the step was under way, another session made room
         passing("input.acknowledge")
         for _, delivery in taken:
             await self._around.acknowledge(delivery)
@@ -318,25 +335,29 @@ class SessionHost:
     async def _strangers(self, entry: Entry, taken: list[tuple[str, Delivery]]) -> None:
         """Inputs for a session that has no journal: once may be a race with its start, twice is not."""
         session = entry.session
-        if session is None or not await self._journal.is_current(session):
+        if session is None or await self._journal.exists(entry.id):
             raise Fenced(f"session {entry.id} has begun elsewhere")
         self._in_flight.difference_update(delivery.sequence for _, delivery in taken)
         for _, delivery in taken:
-            if delivery.delivered > 1:
+            if delivery.delivered > STRANGER_DELIVERIES:
                 await self._around.bury(delivery, f"there is no session {entry.id!r}")
         self._drop(entry)
 
     async def _after(self, entry: Entry, session: Session, decision: Decision, now: int) -> None:
         """The step is in the journal: tell the world, and note what has to happen later."""
-        freed = self._fleet.settle(session.id, session.load)
+        freed = self._settle(session)
+        self._chances += freed
         if decision.events:
             await self._around.listen(session)
+        if decision.effects:
             await self._performer.perform(session, decision.effects, now)
+        if decision.events or entry.fresh:
+            entry.fresh = False  # its last planner may have ended before it could write the record
             await self._around.publish_record(session)
-        elif decision.effects:
-            await self._performer.perform(session, decision.effects, now)
         if decision.more:
             entry.wanted = True
+        if not self.owns(session.id) and session.status not in SESSION_TERMINAL:
+            self._around.hand_over(session.id)
         if is_waiting(session) and session.status not in SESSION_TERMINAL:
             self._waiting[session.id] = None
         else:
@@ -354,7 +375,8 @@ class SessionHost:
         await self._journal.load(session)
         passing("session.loaded")
         entry.session = session
-        self._fleet.settle(session.id, session.load)
+        entry.fresh = session.commits > 0
+        self._settle(session)
         if session.commits and session.status not in SESSION_TERMINAL:
             self._around.expect_runtimes(session)
             await self._around.listen(session)
@@ -365,6 +387,10 @@ class SessionHost:
             ]
             await self._performer.perform(session, again, now_ms())
             entry.wanted = True
+
+    def _settle(self, session: Session) -> bool:
+        """Count what the session has out; the load of other planners' sessions is theirs to count."""
+        return self._fleet.settle(session.id, session.load if self.owns(session.id) else {})
 
     def _drop(self, entry: Entry) -> None:
         """Forget the state; the next step reads it again."""
@@ -391,7 +417,7 @@ class SessionHost:
                 return
             idle = not entry.running and not entry.deliveries and not entry.lock.locked()
             over = (
-                entry.session is None or entry.session.status in SESSION_TERMINAL or not self._owns(entry.id)
+                entry.session is None or entry.session.status in SESSION_TERMINAL or not self.owns(entry.id)
             )
             if idle and over:
                 del self._entries[entry.id]

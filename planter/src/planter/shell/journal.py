@@ -115,6 +115,14 @@ class Journal:
         """Whether the session includes the journal's last record."""
         return await last_sequence(self._nc, assets.JOURNAL, subjects.journal(session.id)) == session.sequence
 
+    async def exists(self, session_id: str) -> bool:
+        """Whether the session has a journal. Asks the stream's leader, for somebody acts on a no."""
+        try:
+            await self._js.get_last_msg(assets.JOURNAL, subjects.journal(session_id))
+        except NotFoundError:
+            return False
+        return True
+
     async def _append(self, session_id: str, expected: int, data: bytes) -> int:
         subject = subjects.journal(session_id)
         record_id = f"{session_id}/{expected}/{self._planner_id}/{random_token(6)}"

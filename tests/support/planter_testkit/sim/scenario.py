@@ -172,7 +172,7 @@ class Scenario:
             self._swallow,
             self._kill_server,
             self._lose_leader,
-            self._jump_clock,
+            # self._jump_clock,
         )
 
     def _one(self, nodes: dict[str, Node]) -> Node | None:

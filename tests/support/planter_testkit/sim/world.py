@@ -154,10 +154,9 @@ class World:
         js = nc.jetstream(timeout=5)
         planner = await Planner.create(nc, js, str(options.planner_id), options)
         node.planner = planner
-        async with anyio.create_task_group() as tasks:
-            async with planner.running(tasks):
-                nc.on_reconnected = planner.reconnected
-                await asyncio.Event().wait()
+        async with anyio.create_task_group() as tasks, planner.running(tasks):
+            nc.on_reconnected = planner.reconnected
+            await asyncio.Event().wait()
 
     async def _runtime(self, node: Node) -> None:
         nc: Any = node.client
