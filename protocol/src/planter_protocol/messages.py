@@ -369,9 +369,10 @@ class Presence(Message, frozen=True):
 
 
 class Handover(Message, frozen=True):
-    """``plan.planner.handover``: a planner has committed for a session that is another one's."""
+    """``plan.planner.handover``: sessions that have become somebody else's to watch over."""
 
-    session_id: str
+    sessions: dict[str, int]
+    """Session id to journal sequence: whoever takes it over has to have read that far."""
 
 
 class PlannerInfo(Message, frozen=True):

@@ -58,18 +58,18 @@ class Assignment:
     async def _take_over(self, gained: frozenset[int]) -> None:
         """Go on with the sessions of these partitions that are not over; their records say which."""
         bucket = assets.SESSIONS_BUCKET
-        active: list[str] = []
+        active: dict[str, int] = {}
         try:
             async for stored in read_subject(self._nc, f"KV_{bucket}", f"$KV.{bucket}.>"):
                 if "KV-Operation" in stored.headers:
                     continue
                 record = decode_record(stored.data)
                 if record.status not in SESSION_TERMINAL and partition_of(record.session_id) in gained:
-                    active.append(record.session_id)
+                    active[record.session_id] = record.sequence
         except (ProtocolError, NatsError) as error:
             # The server is away; the inputs of these sessions bring them back, and so does the next change.
             log.warning("planner.takeover_late", error=str(error) or type(error).__name__)
         if active:
             log.info("planner.recovering", sessions=len(active))
-        for session_id in active:
-            self._host.take_over(session_id)
+        for session_id, sequence in active.items():
+            self._host.take_over(session_id, sequence)

@@ -223,10 +223,10 @@ class Planner:
         """Runtimes that the journal names must show up."""
         self._watch.expect(session)
 
-    def hand_over(self, session_id: str) -> None:
+    def hand_over(self, session_id: str, sequence: int) -> None:
         """Somebody else owns it."""
         if self._handover is not None:
-            self._handover.give(session_id)
+            self._handover.give(session_id, sequence)
 
 
 async def _until_told_to_stop(closed: asyncio.Event, reconnected: asyncio.Event, planner: Planner) -> None:

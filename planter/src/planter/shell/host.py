@@ -7,7 +7,7 @@ what comes after: inputs that were not acknowledged are delivered again, effects
 import asyncio
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -62,8 +62,8 @@ class Surroundings(Protocol):
     def expect_runtimes(self, session: Session) -> None:
         """The session was read from its journal: its runtimes must show up."""
 
-    def hand_over(self, session_id: str) -> None:
-        """We have committed for a session of another planner: it has to know."""
+    def hand_over(self, session_id: str, sequence: int) -> None:
+        """The session is another planner's to watch over: it has to know it up to this journal sequence."""
 
 
 class Entry:
@@ -79,6 +79,8 @@ class Entry:
         self.check = False
         #: Taken over from another planner: what we have of it was only good for answering questions.
         self.stale = False
+        #: Journal sequence that the session is known to have reached.
+        self.at_least = 0
         #: Just read from the journal.
         self.fresh = False
         self.running = False
@@ -158,12 +160,17 @@ class SessionHost:
         self._owned = partitions
         for entry in self._entries.values():
             if not self.owns(entry.id):
-                self._fleet.settle(entry.id, {})  # its load is its new planner's to count
+                self._count(entry.id, {})  # its load is its new planner's to count
+                self._hand_over(entry)
 
-    def take_over(self, session_id: str) -> None:
-        """A session has become ours: read it anew, say again what may be lost, and do what is due."""
+    def take_over(self, session_id: str, sequence: int = 0) -> None:
+        """A session has become ours: read it anew, say again what may be lost, and do what is due.
+
+        The journal has it up to ``sequence`` at least: a replica that has not is not believed.
+        """
         passing("session.take_over")
         entry = self._entry(session_id)
+        entry.at_least = max(sequence, entry.at_least)
         entry.stale = True
         entry.wanted = True
         self._wake(entry)
@@ -335,7 +342,7 @@ class SessionHost:
     async def _strangers(self, entry: Entry, taken: list[tuple[str, Delivery]]) -> None:
         """Inputs for a session that has no journal: once may be a race with its start, twice is not."""
         session = entry.session
-        if session is None or await self._journal.exists(entry.id):
+        if session is None or await self._journal.last(entry.id):
             raise Fenced(f"session {entry.id} has begun elsewhere")
         self._in_flight.difference_update(delivery.sequence for _, delivery in taken)
         for _, delivery in taken:
@@ -345,8 +352,7 @@ class SessionHost:
 
     async def _after(self, entry: Entry, session: Session, decision: Decision, now: int) -> None:
         """The step is in the journal: tell the world, and note what has to happen later."""
-        freed = self._settle(session)
-        self._chances += freed
+        self._settle(session)
         if decision.events:
             await self._around.listen(session)
         if decision.effects:
@@ -356,14 +362,11 @@ class SessionHost:
             await self._around.publish_record(session)
         if decision.more:
             entry.wanted = True
-        if not self.owns(session.id) and session.status not in SESSION_TERMINAL:
-            self._around.hand_over(session.id)
+        self._hand_over(entry)
         if is_waiting(session) and session.status not in SESSION_TERMINAL:
             self._waiting[session.id] = None
         else:
             self._waiting.pop(session.id, None)
-        if freed and self._waiting:
-            self._wake_waiting(len(self._fleet.runtimes) + 1)
         due = session.next_due()
         if due is not None:
             heapq.heappush(self._timers, (due, session.id))
@@ -374,6 +377,11 @@ class SessionHost:
         session = Session(entry.id)
         await self._journal.load(session)
         passing("session.loaded")
+        if session.sequence < entry.at_least:
+            if await self._journal.last(entry.id) != session.sequence:
+                raise ProtocolError(f"the journal of {entry.id} was read only up to {session.sequence}")
+            log.error("journal.shorter", session=entry.id, has=session.sequence, had=entry.at_least)
+            entry.at_least = 0
         entry.session = session
         entry.fresh = session.commits > 0
         self._settle(session)
@@ -388,14 +396,27 @@ class SessionHost:
             await self._performer.perform(session, again, now_ms())
             entry.wanted = True
 
-    def _settle(self, session: Session) -> bool:
+    def _hand_over(self, entry: Entry) -> None:
+        """See to it that somebody watches over the session, if it is not ours."""
+        session = entry.session
+        if session is not None and session.commits and not self.owns(entry.id):
+            if session.status not in SESSION_TERMINAL:
+                self._around.hand_over(entry.id, session.sequence)
+
+    def _settle(self, session: Session) -> None:
         """Count what the session has out; the load of other planners' sessions is theirs to count."""
-        return self._fleet.settle(session.id, session.load if self.owns(session.id) else {})
+        self._count(session.id, session.load if self.owns(session.id) else {})
+
+    def _count(self, session_id: str, load: Mapping[str, int]) -> None:
+        """Take note of a session's load on the runtimes; when there is room now, whoever waits tries again."""
+        if self._fleet.settle(session_id, load):
+            self._chances += 1
+            self._wake_waiting(len(self._fleet.runtimes) + 1)
 
     def _drop(self, entry: Entry) -> None:
         """Forget the state; the next step reads it again."""
         entry.session = None
-        self._fleet.settle(entry.id, {})
+        self._count(entry.id, {})
 
     async def _broken(self, entry: Entry) -> None:
         """A step raised what it must not: our bug. Nobody else's session may suffer from it."""
@@ -421,4 +442,4 @@ class SessionHost:
             )
             if idle and over:
                 del self._entries[entry.id]
-                self._fleet.settle(entry.id, {})
+                self._count(entry.id, {})

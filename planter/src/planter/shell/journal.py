@@ -115,13 +115,12 @@ class Journal:
         """Whether the session includes the journal's last record."""
         return await last_sequence(self._nc, assets.JOURNAL, subjects.journal(session.id)) == session.sequence
 
-    async def exists(self, session_id: str) -> bool:
-        """Whether the session has a journal. Asks the stream's leader, for somebody acts on a no."""
+    async def last(self, session_id: str) -> int:
+        """Sequence of the session's last record, 0 without any, from the stream's leader, not from a replica."""
         try:
-            await self._js.get_last_msg(assets.JOURNAL, subjects.journal(session_id))
+            return int((await self._js.get_last_msg(assets.JOURNAL, subjects.journal(session_id))).seq or 0)
         except NotFoundError:
-            return False
-        return True
+            return 0
 
     async def _append(self, session_id: str, expected: int, data: bytes) -> int:
         subject = subjects.journal(session_id)

@@ -68,9 +68,10 @@ class Presence:
         else:
             newcomer = presence.planner_id not in self._members
             self._members[presence.planner_id] = monotonic_ms()
-            if newcomer:
-                log.info("planner.seen", planner=presence.planner_id)
-                await self._say()  # it should not wait half a second for us
+            if not newcomer:
+                return
+            log.info("planner.seen", planner=presence.planner_id)
+            await self._say()  # it should not wait half a second for us
         self._update()
 
     def _update(self) -> None:

@@ -51,8 +51,7 @@ def has_settled(world: World, scenario: Scenario) -> bool:
         if consumer.pending or consumer.again or consumer.next <= _last_for(inputs, consumer.filter):
             return False
     return all(
-        folded(name, records).status in SESSION_TERMINAL or not _has_plan(records)
-        for name, records in session_records(world).items()
+        _has_ended(records) or not _has_plan(records) for records in session_records(world).values()
     )
 
 
@@ -189,6 +188,18 @@ def _judge_effects(world: World, sessions: dict[str, list[Kept]]) -> list[str]:
                     if key not in made:
                         found.append(f"I6 result: {key} is complete, but nobody has done it")
     return found
+
+
+def _has_ended(records: list[Kept]) -> bool:
+    """Whether the last word on the session was its end."""
+    ended = False
+    for kept in records:
+        for event in _commits.decode(kept.data).events:
+            if event["type"] == "SessionEnded":
+                ended = True
+            elif event["type"] in ("PlanApplied", "SessionReopened"):
+                ended = False
+    return ended
 
 
 def _last_for(stream: Stream, pattern: str) -> int:

@@ -62,6 +62,8 @@ class SimServer:
         self.consumers: dict[tuple[str, str], Consumer] = {}
         self._exact: dict[str, list[Interest]] = {}
         self._wild: list[Interest] = []
+        #: Who listens to a subject, as long as nobody comes or goes.
+        self._listeners: dict[str, list[Interest]] = {}
         #: Connections by the prefix of their request inboxes.
         self._inboxes: dict[str, Subscriber] = {}
         #: Called with every message that a client publishes, before anything is done with it.
@@ -75,6 +77,7 @@ class SimServer:
 
     def subscribe(self, interest: Interest) -> None:
         """A client listens."""
+        self._listeners.clear()
         if "*" in interest.pattern or ">" in interest.pattern:
             self._wild.append(interest)
         else:
@@ -88,6 +91,7 @@ class SimServer:
 
         if sid is None:
             self._inboxes = {key: other for key, other in self._inboxes.items() if other is not connection}
+        self._listeners.clear()
         self._wild = [interest for interest in self._wild if stays(interest)]
         for pattern in list(self._exact):
             left = [interest for interest in self._exact[pattern] if stays(interest)]
@@ -165,8 +169,11 @@ class SimServer:
             if connection is not None:
                 connection.transmit(packet, 0)
             return connection is not None
-        found = list(self._exact.get(packet.subject, ()))
-        found += [interest for interest in self._wild if matches(interest.pattern, packet.subject)]
+        found = self._listeners.get(packet.subject)
+        if found is None:
+            found = list(self._exact.get(packet.subject, ()))
+            found += [interest for interest in self._wild if matches(interest.pattern, packet.subject)]
+            self._listeners[packet.subject] = found
         groups: dict[str, list[Interest]] = {}
         passed = packet if with_reply else packet._replace(reply="")
         for interest in found:
@@ -342,6 +349,7 @@ class SimServer:
         self.up = False
         self._exact.clear()
         self._wild.clear()
+        self._listeners.clear()
         self._inboxes.clear()
         lost: dict[str, list[Kept]] = {}
         for stream in self.streams.values():

@@ -83,11 +83,15 @@ class Stream:
     first: int = 1
     #: Everything up to here is on the disk.
     synced: int = 0
+    _taken: dict[str, bool] = field(default_factory=dict)
     _ids: "OrderedDict[str, tuple[int, float]]" = field(default_factory=OrderedDict)
 
     def takes(self, subject: str) -> bool:
         """Whether a message published to the subject is stored here."""
-        return any(matches(pattern, subject) for pattern in self.subjects)
+        found = self._taken.get(subject)
+        if found is None:
+            found = self._taken[subject] = any(matches(pattern, subject) for pattern in self.subjects)
+        return found
 
     def store(self, subject: str, data: bytes, headers: dict[str, str], now: float) -> tuple[int, bool]:
         """Store a message; returns its sequence and whether it was there already (same message id)."""
