@@ -122,7 +122,7 @@ def play(seed: int) -> World:
     old: list[i.AnyInput] = []
     for _ in range(STEPS):
         if draw.random() < 0.2:
-            world.pass_time(draw.choice([1, 100, 1_900, 5_000, 40_000]))
+            world.pass_time(draw.choice([1, 100, 1_900, 5_000, 40_000, -10_000]))
         elif draw.random() < 0.3 and (due := world.session.next_due()) is not None:
             world.pass_time(max(0, due - world.now))
         if draw.random() < 0.03:

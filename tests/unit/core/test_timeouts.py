@@ -579,3 +579,17 @@ def test_waits_that_were_postponed_by_several_pauses_run_out_at_the_right_time()
 
     assert (before, world.statuses()["a"]) == ("pending", "failed")
     assert failure(world)[0] == "wait_timeout"
+
+
+def test_a_clock_that_is_set_back_neither_ends_nor_lengthens_a_wait() -> None:
+    world = World(runtime())
+    world.start(plan(phase("a", max_attempts=2, backoff=Backoff(initial_ms=5_000, jitter=0))))
+    world.fail("a")
+    world.now -= 3_600_000  # another planner takes over, whose clock is right
+
+    world.pass_time(1_000)
+    assert world.statuses() == {"a": "backing_off"}
+    world.pass_time(5_000)
+
+    assert world.statuses() == {"a": "targeted"}
+    assert picture(world.replayed()) == picture(world.session)

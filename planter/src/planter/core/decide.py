@@ -28,6 +28,8 @@ from planter.core.timeouts import timer_fired
 
 TARGETS_MAX = 1_000
 """Targets in one commit, so that a commit stays far below the message limit."""
+CLOCK_TOLERANCE_MS = 2_000
+"""The clocks of planners may differ by as much without any notice."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -54,6 +56,8 @@ def decide(
     step = Step(session, now, fleet)
     if session.listening_since is None:
         session.listening_since = now if session.commits else 0
+    if session.updated - now > CLOCK_TOLERANCE_MS and not has_ended(session):
+        step.emit(e.ClockSetBack(by=session.updated - now))
     for given in inputs:
         if given.sequence not in session.taken:  # a redelivered input must not act twice
             _take(step, given)

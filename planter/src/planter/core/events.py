@@ -69,6 +69,13 @@ class SessionEnded(Event, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class ClockSetBack(Event, frozen=True, kw_only=True):
+    """The journal is ahead of the clock: another planner's was fast, or ours was set. All waits move with it."""
+
+    by: int
+    """Milliseconds."""
+
+
 class InputRefused(Event, frozen=True, kw_only=True):
     """An input was read and the answer is no."""
 
@@ -207,6 +214,7 @@ AnyEvent = (
     | CancelRequested
     | SessionReopened
     | SessionEnded
+    | ClockSetBack
     | InputRefused
     | PhaseReady
     | PhaseTargeted

@@ -263,6 +263,24 @@ def _session_ended(session: Session, event: e.SessionEnded, at: int) -> None:
     session.timers.clear()
 
 
+def _clock_set_back(session: Session, event: e.ClockSetBack, at: int) -> None:
+    """What waited for so long has waited for so long, whatever the clock says now."""
+    del at
+    for phase in session.phases:
+        phase.updated = _earlier(phase.updated, event.by)
+        phase.since = _earlier(phase.since, event.by)
+        phase.scheduled = _earlier(phase.scheduled, event.by)
+        phase.due = _earlier(phase.due, event.by)
+    session.paused_at = _earlier(session.paused_at, event.by)
+    session.cancel_due = _earlier(session.cancel_due, event.by)
+    session.heard = {index: _earlier(time, event.by) for index, time in session.heard.items()}
+    session.timers = [(_earlier(due, event.by), index) for due, index in session.timers]
+
+
+def _earlier(time: int, by: int) -> int:
+    return time - by if time else 0
+
+
 def _external_completed(session: Session, event: e.ExternalCompleted, at: int) -> None:
     if event.phase_id in session.known:
         return
@@ -398,6 +416,7 @@ _APPLY: dict[type, Callable[[Session, Any, int], None]] = {
     e.CancelRequested: _cancel_requested,
     e.SessionReopened: _session_reopened,
     e.SessionEnded: _session_ended,
+    e.ClockSetBack: _clock_set_back,
     e.InputRefused: _nothing,
     e.PhaseReady: _phase_ready,
     e.PhaseTargeted: _phase_targeted,

@@ -21,7 +21,7 @@ from planter.core import effects as f
 from planter.core import inputs as i
 from planter.core.status import PHASE_OPEN, SESSION_TERMINAL
 from planter.core.targeting import is_waiting
-from planter.shell.clock import now_ms
+from planter.shell.clock import Clock
 from planter.shell.failpoints import passing
 from planter.shell.inputs import InputReader
 from planter.shell.intake import Delivery
@@ -93,6 +93,7 @@ class SessionHost:
     def __init__(
         self, journal: Journal, reader: InputReader, performer: Performer, fleet: Fleet, around: Surroundings
     ) -> None:
+        self._clock = Clock()
         self._journal = journal
         self._reader = reader
         self._performer = performer
@@ -205,7 +206,7 @@ class SessionHost:
         self._tasks = tasks
         while True:
             self._timer_set.clear()
-            now = now_ms()
+            now = self._clock.now_ms()
             while self._timers and self._timers[0][0] <= now:
                 _, session_id = heapq.heappop(self._timers)
                 if session_id in self._entries and self.owns(session_id):
@@ -288,7 +289,7 @@ class SessionHost:
         taken, inputs = await self._next_batch(entry)
         if taken:
             passing("input.fetched")
-        now = now_ms()
+        now = self._clock.now_ms()
         try:
             chances = self._chances
             decision = decide(session, inputs, now, self._fleet)
@@ -393,7 +394,7 @@ class SessionHost:
                 for index, phase in enumerate(session.phases)
                 if phase.status in PHASE_OPEN and not phase.accepted
             ]
-            await self._performer.perform(session, again, now_ms())
+            await self._performer.perform(session, again, self._clock.now_ms())
             entry.wanted = True
 
     def _hand_over(self, entry: Entry) -> None:

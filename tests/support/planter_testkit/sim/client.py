@@ -96,7 +96,9 @@ class SimClient:
 
     _count = 0
 
-    def __init__(self, loop: VirtualLoop, server: SimServer, weather: Weather, name: str, number: int) -> None:
+    def __init__(
+        self, loop: VirtualLoop, server: SimServer, weather: Weather, name: str, number: int
+    ) -> None:
         self.name = name
         self.number = number
         self._loop = loop
@@ -167,7 +169,12 @@ class SimClient:
         return subscription
 
     async def request(
-        self, subject: str, payload: bytes = b"", timeout: float = 0.5, headers: Headers | None = None, **_: Any
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = 0.5,
+        headers: Headers | None = None,
+        **_: Any,
     ) -> Msg:
         """Ask and wait for one answer."""
         self._inboxes += 1
@@ -276,7 +283,9 @@ class SimClient:
     def _delivered(self, packet: Packet, sid: int, epoch: int) -> None:
         if self.dead or epoch != self._epoch:
             return
-        message = Msg(self, packet.subject, packet.reply, packet.data, dict(packet.headers) if packet.headers else None)  # type: ignore[arg-type]
+        message = Msg(
+            self, packet.subject, packet.reply, packet.data, dict(packet.headers) if packet.headers else None
+        )  # type: ignore[arg-type]
         if sid == 0:
             answer = self._waiting.get(packet.subject)
             if answer is not None and not answer.done():
@@ -295,7 +304,11 @@ class SimClient:
         self._up_free = self._down_free = self._loop.now
         self._server.connect(f"_INBOX.{self.number}", self)
         for subscription in self._subscriptions.values():
-            self._up(Packet(_SUB, str(subscription.sid), subscription.subject.encode(), {"queue": subscription.queue}))
+            self._up(
+                Packet(
+                    _SUB, str(subscription.sid), subscription.subject.encode(), {"queue": subscription.queue}
+                )
+            )
         buffered, self._buffer = self._buffer, []
         for packet in buffered:
             self._up(packet)

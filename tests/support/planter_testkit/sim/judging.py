@@ -50,9 +50,7 @@ def has_settled(world: World, scenario: Scenario) -> bool:
     for consumer in world.server.consumers.values():
         if consumer.pending or consumer.again or consumer.next <= _last_for(inputs, consumer.filter):
             return False
-    return all(
-        _has_ended(records) or not _has_plan(records) for records in session_records(world).values()
-    )
+    return all(_has_ended(records) or not _has_plan(records) for records in session_records(world).values())
 
 
 def paused(world: World) -> list[str]:

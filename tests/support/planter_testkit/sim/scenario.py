@@ -13,6 +13,7 @@ from planter_testkit.sim.world import Node, World
 
 FAULTS_SECONDS = 4.0
 """Faults begin within this time; by twice of it every one is over."""
+SKEWS_MS = (-3_600_000, -5_000, 5_000, 3_600_000)
 COMMANDS = ("pause", "resume", "resume", "cancel", "retry", "retry", "skip", "rerun")
 
 
@@ -52,6 +53,8 @@ class Scenario:
         draw = self.draw
         for n in range(draw.choice((1, 2, 2, 3))):
             self._at(draw.random() * 0.1, self.world.start_planner, f"planner-{n}")
+            if draw.random() < 0.1:
+                self.world.skews[f"planner-{n}"] = draw.choice(SKEWS_MS)
         for n in range(draw.choice((1, 1, 2))):
             self._at(draw.random() * 0.1, self.world.start_runtime, f"runtime-{n}")
         client = self.world.client("client")
@@ -86,7 +89,6 @@ class Scenario:
             if node.process.stopped:
                 world.loop.resume(node.process)
             node.client.heal()
-            node.process.skew_ms = 0
         self.resume(self.sessions)
 
     def resume(self, sessions: Iterable[str]) -> None:
@@ -172,11 +174,13 @@ class Scenario:
             self._swallow,
             self._kill_server,
             self._lose_leader,
-            # self._jump_clock,
+            self._jump_clock,
         )
 
     def _one(self, nodes: dict[str, Node]) -> Node | None:
-        alive = [node for _, node in sorted(nodes.items()) if not node.client.dead and not node.process.stopped]
+        alive = [
+            node for _, node in sorted(nodes.items()) if not node.client.dead and not node.process.stopped
+        ]
         return self.draw.choice(alive) if alive else None
 
     def _kill_planner(self) -> None:
@@ -232,7 +236,9 @@ class Scenario:
             return
         power = self.draw.random() < 0.5
         lost = world.server.crash(power=power)
-        world.note(f"server: {'power failure' if power else 'kill -9'}; lost {({k: len(v) for k, v in lost.items()})}")
+        world.note(
+            f"server: {'power failure' if power else 'kill -9'}; lost { ({k: len(v) for k, v in lost.items()}) }"
+        )
         for client in list(world.clients):
             client.disconnect()
 
@@ -250,9 +256,8 @@ class Scenario:
 
     def _jump_clock(self) -> None:
         if (node := self._someone()) is not None:
-            skew = self.draw.choice((-3_600_000, -5_000, 5_000, 3_600_000))
-            self.world.note(f"clock of {node.process.name} jumps by {skew / 1000} s")
-            node.process.skew_ms += skew
+            node.process.skew_ms = self.draw.choice(SKEWS_MS)
+            self.world.note(f"clock of {node.process.name} is set {node.process.skew_ms / 1000} s ahead")
 
 
 def random_manifest(draw: random.Random) -> list[dict[str, Any]]:

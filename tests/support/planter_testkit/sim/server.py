@@ -314,9 +314,7 @@ class SimServer:
             kept, count = taken
             pull.left -= 1
             consumer.delivered += 1
-            reply = (
-                f"$JS.ACK.{stream.name}.{consumer.name}.{count}.{kept.sequence}.{consumer.delivered}.0.0"
-            )
+            reply = f"$JS.ACK.{stream.name}.{consumer.name}.{count}.{kept.sequence}.{consumer.delivered}.0.0"
             (interest,) = self._exact[pull.inbox]
             interest.connection.transmit(
                 Packet(kept.subject, reply, kept.data, kept.headers or None), interest.sid

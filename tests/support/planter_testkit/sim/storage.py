@@ -165,9 +165,7 @@ class Stream:
         if "*" not in pattern and ">" not in pattern:
             return [self.messages[n] for n in self.by_subject.get(pattern, ()) if start <= n <= last]
         return [
-            kept
-            for n, kept in self.messages.items()
-            if start <= n <= last and matches(pattern, kept.subject)
+            kept for n, kept in self.messages.items() if start <= n <= last and matches(pattern, kept.subject)
         ]
 
     def lose_unsynced(self, upto: int) -> list[Kept]:
@@ -293,4 +291,3 @@ def streams_of(configs: list[Any], *, partitions: int, replicated: bool) -> list
 def bucket_stream(bucket: str, *, replicated: bool) -> Stream:
     """The stream behind a key-value bucket with history 1."""
     return Stream(f"KV_{bucket}", (f"$KV.{bucket}.>",), history=1, replicated=replicated)
-

@@ -56,7 +56,9 @@ class Node:
 class World:
     """Everything of one history."""
 
-    def __init__(self, loop: VirtualLoop, draw: random.Random, *, replicated: bool, sync_always: bool) -> None:
+    def __init__(
+        self, loop: VirtualLoop, draw: random.Random, *, replicated: bool, sync_always: bool
+    ) -> None:
         self.loop = loop
         self.draw = draw
         self.replicated = replicated
@@ -71,6 +73,8 @@ class World:
         self.seen_wrong: list[str] = []
         self.trace: list[str] = []
         self.behaviour_seed = draw.random()
+        #: By how many milliseconds the clock of a process is ahead when it starts.
+        self.skews: dict[str, int] = {}
         self._lives = 0
         self.clients: list[SimClient] = []
 
@@ -127,6 +131,7 @@ class World:
 
     def _spawn(self, name: str, life: str, run: Callable[[Node], Coroutine[Any, Any, None]]) -> Node:
         process = Process(life)
+        process.skew_ms = self.skews.get(name, 0)
         context = contextvars.copy_context()
         context.run(PROCESS.set, process)
         node = Node(name, process, context.run(self._connection, life))
@@ -145,7 +150,11 @@ class World:
         if not _is_expected(error):
             self.seen_wrong.append(f"{node.process.name} ended by itself: {error!r}")
         node.client.kill()
-        start = self.start_planner if node.planner is not None or node.name in self.planners else self.start_runtime
+        start = (
+            self.start_planner
+            if node.planner is not None or node.name in self.planners
+            else self.start_runtime
+        )
         self.loop.call_at(self.loop.now + RESTART_SECONDS, start, node.name)
 
     async def _planner(self, node: Node) -> None:
@@ -203,7 +212,9 @@ class World:
 
     def _make_streams(self, *, sync_always: bool) -> None:
         streams = streams_of(list(assets.STREAMS), partitions=PARTITIONS, replicated=self.replicated)
-        streams += [bucket_stream(str(config.bucket), replicated=self.replicated) for config in assets.BUCKETS]
+        streams += [
+            bucket_stream(str(config.bucket), replicated=self.replicated) for config in assets.BUCKETS
+        ]
         for stream in streams:
             stream.sync_always = sync_always
             self.server.streams[stream.name] = stream
@@ -223,7 +234,11 @@ class World:
         for target in msgspec.json.decode(packet.data)["targets"]:
             kept = journal.get(target["fence"])
             wanted = f'"phaseId":"{target["phaseId"]}"'.encode()
-            if kept is None or wanted not in kept.data or not kept.subject.endswith(f".{target['sessionId']}"):
+            if (
+                kept is None
+                or wanted not in kept.data
+                or not kept.subject.endswith(f".{target['sessionId']}")
+            ):
                 self.seen_wrong.append(
                     f"I4 output: target {target['sessionId']}/{target['phaseId']} attempt {target['attempt']} "
                     f"fence {target['fence']} was published without its commit"
