@@ -28,7 +28,7 @@ def main() -> int:
     arguments = _arguments()
     if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets is part of a history
         os.environ["PYTHONHASHSEED"] = "0"
-        os.execv(sys.executable, [sys.executable, *sys.argv])
+        os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606
     if arguments.seed is not None:
         return _one(arguments.seed)
     if arguments.stride:
@@ -79,8 +79,6 @@ def _worker(arguments: argparse.Namespace) -> int:
         count["virtual"] += found.seconds
         if found.violations:
             print(json.dumps({"seed": seed, "violations": found.violations}), flush=True)
-            if arguments.until_found:
-                break
         now = time.monotonic()
         if now - told > 1:
             told = now
@@ -106,10 +104,12 @@ def _many(arguments: argparse.Namespace) -> int:
     counts: dict[int, dict[str, float]] = {}
     bad: dict[int, list[str]] = {}
     reported = [began]
+    running: list[subprocess.Popen[str]] = []
 
     def follow(number: int) -> None:
         command = _command(arguments, number)
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            running.append(process)
             assert process.stdout is not None
             for line in process.stdout:
                 message = json.loads(line)
@@ -118,10 +118,13 @@ def _many(arguments: argparse.Namespace) -> int:
                 else:
                     bad[message["seed"]] = message["violations"]
                     print(f"seed {message['seed']}: {message['violations'][0][:200]}", flush=True)
+                    if arguments.until_found:
+                        for other in running:
+                            other.terminate()
                 if time.monotonic() - reported[0] > _REPORT_SECONDS:
                     reported[0] = time.monotonic()
                     print(_summary(counts, bad, began), file=sys.stderr, flush=True)
-            if process.wait() != 0:
+            if process.wait() != 0 and not (arguments.until_found and bad):
                 raise SystemExit(f"a worker ended with {process.returncode}")
 
     with ThreadPoolExecutor(arguments.processes) as threads:
@@ -147,9 +150,10 @@ def _summary(counts: dict[int, dict[str, float]], bad: dict[int, list[str]], beg
     def total(name: str) -> float:
         return sum(count[name] for count in counts.values())
 
+    hours = total("virtual") / 3600
     return (
-        f"{total('histories'):,.0f} histories, {len(bad)} with violations; {total('virtual') / 3600:,.1f} h of "
-        f"virtual time, {total('commits'):,.0f} commits, {total('executions'):,.0f} executions "
+        f"{total('histories'):,.0f} histories, {len(bad)} with violations; {hours:,.1f} h of virtual time, "
+        f"{total('commits'):,.0f} commits, {total('executions'):,.0f} executions "
         f"in {time.monotonic() - began:,.0f} s"
     )
 

@@ -1,4 +1,4 @@
-"""The simulation as part of the suite: as many histories as fit a minute, and that a seed means what it says."""
+"""The simulation as part of the suite: as many histories as fit a minute, and what a seed means."""
 
 import re
 import subprocess

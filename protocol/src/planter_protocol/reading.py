@@ -57,10 +57,15 @@ async def read_subject(nc: Client, stream: str, subject: str, *, start: int = 1)
         start = batch[-1].sequence + 1
 
 
+async def last_message(nc: Client, stream: str, subject: str) -> Stored | None:
+    """The subject's last message, None when there is none."""
+    return await _request_one(nc, stream, {"last_by_subj": subject})
+
+
 async def last_sequence(nc: Client, stream: str, subject: str) -> int:
     """Sequence of the subject's last message, 0 when there is none."""
-    reply = await _request_one(nc, stream, {"last_by_subj": subject})
-    return reply.sequence if reply else 0
+    found = await last_message(nc, stream, subject)
+    return found.sequence if found else 0
 
 
 async def _request_one(nc: Client, stream: str, query: dict[str, object]) -> Stored | None:

@@ -93,6 +93,11 @@ def planner_presence(planner: str) -> str:
     return f"plan.planner.{runtime_id(planner)}.presence"
 
 
+def planner_echo(planner: str) -> str:
+    """``plan.planner.<id>.echo``: nobody listens; that the server says so shows that it is there."""
+    return f"plan.planner.{runtime_id(planner)}.echo"
+
+
 PLANNER_PRESENCE_WILDCARD = "plan.planner.*.presence"
 PLANNER_HANDOVER = "plan.planner.handover"
 """Request and reply among planners: the owner of the session takes it over."""

@@ -523,3 +523,14 @@ def test_a_fresh_session_is_pending_and_commands_for_it_are_refused() -> None:
 
     assert refused.code == "session.unknown"
     assert Session("x").status == "pending"
+
+
+def test_a_reset_need_that_is_on_use_is_demanded_again_by_who_was_ready_already() -> None:
+    lazy = phase("lazy", on_use=True, on_failure=FailureAction.CONTINUE)
+    world = World(runtime())
+    world.start(plan(lazy, phase("user", "lazy")))
+    failed = i.ReportFailed(**world.echo("lazy"), message="it broke", retryable=False)
+
+    world.step(failed, i.Command(sequence=world._number(), verb="retry"))
+
+    assert world.statuses() == {"lazy": "targeted", "user": "pending"}

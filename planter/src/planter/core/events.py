@@ -70,7 +70,7 @@ class SessionEnded(Event, frozen=True, kw_only=True):
 
 
 class ClockSetBack(Event, frozen=True, kw_only=True):
-    """The journal is ahead of the clock: another planner's was fast, or ours was set. All waits move with it."""
+    """The journal is ahead of the clock: another planner's was fast, or ours was set. Waits move with it."""
 
     by: int
     """Milliseconds."""

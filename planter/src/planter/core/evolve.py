@@ -87,6 +87,7 @@ def _make_ready(session: Session, index: int, at: int, *, anew: bool = True) -> 
         phase.reason = None
         phase.since, phase.scheduled = at, 0
         arm(session, index)
+        _consider(session, index, at)  # the need may be one that nobody demands any more
         return
     phase = _move(session, index, PhaseStatus.READY, at)
     phase.reason = None

@@ -100,9 +100,10 @@ class Session:
         #: Sequences of the inputs that are in the journal.
         self.taken: set[int] = set()
 
-        #: Number of commits folded in, and the journal sequence of the newest.
+        #: Number of commits folded in, and the journal sequence and the id of the newest.
         self.commits = 0
         self.sequence = 0
+        self.record = ""
         #: Indices whose status changed since the last commit, in order.
         self.touched: dict[int, None] = {}
         #: Indices that were targeted in the step that is not appended yet.
@@ -119,14 +120,18 @@ class Session:
         """The plan's side of a phase."""
         return self.graph.plan.phases[index]
 
-    def seal(self, sequence: int) -> None:
-        """The step is in the journal under this sequence: it is the fence of what was targeted in it."""
+    def seal(self, sequence: int, record: str = "") -> None:
+        """The step is in the journal under this sequence: it is the fence of what was targeted in it.
+
+        ``record`` is the id of its record: a server that lost its newest messages gives their sequences anew.
+        """
         for index in self.provisional:
             if self.phases[index].fence == PROVISIONAL:
                 self.phases[index].fence = sequence
         self.provisional.clear()
         self.touched.clear()
         self.sequence = sequence
+        self.record = record
         self.commits += 1
 
     def next_due(self) -> int | None:

@@ -20,6 +20,7 @@ from planter.core.status import SESSION_TERMINAL
 from planter.shell.assignment import Assignment
 from planter.shell.bare import BareListener
 from planter.shell.clock import monotonic_ms
+from planter.shell.connection_watch import ConnectionWatch
 from planter.shell.failpoints import passing
 from planter.shell.fleet_watch import FleetWatch
 from planter.shell.handover import Handover
@@ -139,6 +140,7 @@ class Planner:
         tasks.start_soon(self._host.run, tasks)
         tasks.start_soon(self._watch.run)
         tasks.start_soon(self._records.run)
+        tasks.start_soon(ConnectionWatch(self._nc, self.id).run)
         await presence.start()
         tasks.start_soon(presence.run)
         await self._queries.start()
@@ -151,8 +153,10 @@ class Planner:
             await self._nc.flush()
 
     def reconnected(self) -> None:
-        """The server is back: it has forgotten our pulls, and we may have missed heartbeats."""
+        """The server is back: it has forgotten our pulls and may have lost data; we may have missed heartbeats."""
         self._watch.forgive(monotonic_ms())
+        self._records.reconnected()
+        self._host.reconnected()
         if self._assignment is not None:
             self._assignment.reconnected()
 

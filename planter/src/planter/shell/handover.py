@@ -1,4 +1,4 @@
-"""Handing sessions over: whoever knows of commits that the session's owner may have missed says so, until heard.
+"""Handing sessions over: who knows of commits that the session's owner may have missed says so until heard.
 
 An owner learns of its sessions when their partition becomes its own. What another planner commits after that,
 because an input had been sent to it before, or because the two did not see each other for a while, would be

@@ -19,13 +19,14 @@ from nats.errors import Error as NatsError
 from planter.core import Decision, Fleet, Session, decide
 from planter.core import effects as f
 from planter.core import inputs as i
+from planter.core.events import PhaseTargeted
 from planter.core.status import PHASE_OPEN, SESSION_TERMINAL
 from planter.core.targeting import is_waiting
 from planter.shell.clock import Clock
 from planter.shell.failpoints import passing
 from planter.shell.inputs import InputReader
 from planter.shell.intake import Delivery
-from planter.shell.journal import Fenced, Journal, Unwritable
+from planter.shell.journal import Fenced, Journal, JournalBroken, Unwritable
 from planter.shell.partitions import partition_of
 from planter.shell.perform import Performer
 from planter_protocol import messages
@@ -81,6 +82,8 @@ class Entry:
         self.stale = False
         #: Journal sequence that the session is known to have reached.
         self.at_least = 0
+        #: It was woken because there is room; this often the chance may be passed on to others.
+        self.tries = 0
         #: Just read from the journal.
         self.fresh = False
         self.running = False
@@ -154,7 +157,20 @@ class SessionHost:
     def fleet_changed(self) -> None:
         """Placement may have changed: everything that waits for it tries again."""
         self._chances += 1
-        self._wake_waiting(len(self._waiting))
+        self._wake_waiting(len(self._waiting), 0)
+
+    def reconnected(self) -> None:
+        """The server was away, and may have come back with less: nothing that was read before is trusted.
+
+        Whatever is under way is verified at once and its record in the listing written again; what is over is
+        verified when somebody asks.
+        """
+        for entry in self._entries.values():
+            entry.check = entry.fresh = True
+            is_active = entry.session is not None and entry.session.status not in SESSION_TERMINAL
+            if is_active and self.owns(entry.id):
+                entry.wanted = True
+                self._wake(entry)
 
     def own(self, partitions: frozenset[int]) -> None:
         """Sessions of other partitions are left to their planners, unless an input of theirs comes to us."""
@@ -243,13 +259,22 @@ class SessionHost:
             entry.running = True
             self._tasks.start_soon(self._advance, entry)
 
-    def _wake_waiting(self, limit: int) -> None:
-        for _ in range(min(limit, len(self._waiting))):
+    def _wake_waiting(self, count: int, tries: int) -> None:
+        """Let those try that wait longest; who has no use for it lets the next one try, ``tries`` times."""
+        while count and self._waiting:
             session_id, _ = self._waiting.popitem(last=False)
             entry = self._entries.get(session_id)
             if entry is not None and self.owns(session_id):
+                count -= 1
+                entry.tries = max(entry.tries, tries)
                 entry.wanted = True
                 self._wake(entry)
+
+    def _pass_on(self, entry: Entry, decision: Decision) -> None:
+        """A woken session that took nothing has not used up the room that was made."""
+        tries, entry.tries = entry.tries, 0
+        if tries and not any(isinstance(event, PhaseTargeted) for event in decision.events):
+            self._wake_waiting(1, tries - 1)
 
     async def _advance(self, entry: Entry) -> None:
         """Step one session until nothing is left to do for it."""
@@ -261,6 +286,7 @@ class SessionHost:
                     except Fenced as error:
                         log.info("step.fenced", session=entry.id, reason=str(error))
                         self._drop(entry)
+                        entry.wanted = self.owns(entry.id)
                     except (TimeoutError, Unwritable, ProtocolError, NatsError) as error:
                         log.warning(
                             "step.delayed", session=entry.id, error=str(error) or type(error).__name__
@@ -268,20 +294,24 @@ class SessionHost:
                         self._drop(entry)
                         entry.wanted = True
                         await anyio.sleep(_RETRY_SECONDS)
+                    except JournalBroken as error:
+                        log.error("journal.broken", session=entry.id, reason=str(error))  # noqa: TRY400
+                        await self._broken(entry, str(error))
                     except Exception:
                         log.exception("step.broken", session=entry.id)
-                        await self._broken(entry)
+                        await self._broken(entry, "it breaks the planner (see its log)")
         finally:
             entry.running = False
         self._trim()
 
     async def _step(self, entry: Entry) -> None:
         entry.wanted = False
-        if entry.stale:
+        check, stale = entry.check, entry.stale
+        entry.check = entry.stale = False  # what is asked for from here on is for the next step
+        if stale:
             self._drop(entry)
-        elif entry.session is not None and entry.check and not await self._journal.is_current(entry.session):
+        elif entry.session is not None and check and not await self._journal.is_current(entry.session):
             self._drop(entry)  # another planner has gone on: do nothing on what is out of date
-        entry.check = entry.stale = False
         if entry.session is None:
             await self._load(entry)
         session = entry.session
@@ -300,8 +330,8 @@ class SessionHost:
                 return
             if decision.events or numbers:
                 passing("journal.append")
-                sequence = await self._journal.append(session, decision.events, now, numbers)
-                session.seal(sequence)
+                appended = await self._journal.append(session, decision.events, now, numbers)
+                session.seal(*appended)
                 passing("journal.appended")
         except BaseException:
             # Nothing of this batch is decided: it is taken again, in the same order.
@@ -312,6 +342,7 @@ class SessionHost:
         await self._after(entry, session, decision, now)
         if self._chances != chances and is_waiting(session):
             entry.wanted = True  # while the step was under way, another session made room
+        self._pass_on(entry, decision)
         passing("input.acknowledge")
         for _, delivery in taken:
             await self._around.acknowledge(delivery)
@@ -401,26 +432,25 @@ class SessionHost:
         """See to it that somebody watches over the session, if it is not ours."""
         session = entry.session
         if session is not None and session.commits and not self.owns(entry.id):
-            if session.status not in SESSION_TERMINAL:
-                self._around.hand_over(entry.id, session.sequence)
+            self._around.hand_over(entry.id, session.sequence)
 
     def _settle(self, session: Session) -> None:
         """Count what the session has out; the load of other planners' sessions is theirs to count."""
         self._count(session.id, session.load if self.owns(session.id) else {})
 
     def _count(self, session_id: str, load: Mapping[str, int]) -> None:
-        """Take note of a session's load on the runtimes; when there is room now, whoever waits tries again."""
+        """Take note of a session's load on the runtimes; when there is room now, others try again."""
         if self._fleet.settle(session_id, load):
             self._chances += 1
-            self._wake_waiting(len(self._fleet.runtimes) + 1)
+            self._wake_waiting(len(self._fleet.runtimes) + 1, len(self._waiting))
 
     def _drop(self, entry: Entry) -> None:
         """Forget the state; the next step reads it again."""
         entry.session = None
         self._count(entry.id, {})
 
-    async def _broken(self, entry: Entry) -> None:
-        """A step raised what it must not: our bug. Nobody else's session may suffer from it."""
+    async def _broken(self, entry: Entry, reason: str) -> None:
+        """A step raised what it must not: our bug, or a torn journal. No other session may suffer from it."""
         self._drop(entry)
         broken = [delivery for _, delivery in entry.deliveries]
         entry.deliveries.clear()  # those that are not buried come again, as they are not acknowledged
@@ -428,7 +458,7 @@ class SessionHost:
         self._in_flight.difference_update(delivery.sequence for delivery in broken)
         for delivery in broken:
             if delivery.delivered >= POISON_DELIVERIES:
-                await self._around.bury(delivery, "it breaks the planner (see its log)")
+                await self._around.bury(delivery, reason)
 
     def _trim(self) -> None:
         """Keep active sessions and the newest of the ended ones."""

@@ -7,6 +7,7 @@ against another planner (anything else).
 
 import asyncio
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 from nats.aio.client import Client
@@ -22,12 +23,14 @@ from planter_protocol import assets, headers, subjects
 from planter_protocol.client import load_object, store_object
 from planter_protocol.codec import timestamp
 from planter_protocol.names import random_token
-from planter_protocol.reading import last_sequence, read_subject
+from planter_protocol.reading import Stored, last_message, read_subject
 
 RECORD_BYTES_MAX = 512 * 1024
 PLAN_INLINE_BYTES_MAX = 128 * 1024
 RECORD_VERSION = 1
 _APPEND_SECONDS = 2.0
+_READERS_MAX = 64
+"""Sessions that are read or verified at a time; thousands at once would all run into their time-outs."""
 _PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -51,6 +54,21 @@ class Unwritable(Exception):
     """The journal does not answer; nothing was decided. Try again later."""
 
 
+class JournalBroken(Exception):
+    """The journal of a session cannot be folded: records are missing, or a newer planner wrote them.
+
+    Nothing may be decided for the session until somebody has looked at it.
+    """
+
+
+class Appended(NamedTuple):
+    """What identifies the newest record of a session."""
+
+    sequence: int
+    record: str
+    """Its message id. A sequence is not enough: a server that lost its newest messages gives theirs anew."""
+
+
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)
 _plan_decoder = msgspec.json.Decoder(Plan)
@@ -63,7 +81,7 @@ class Journal:
         self._nc = nc
         self._js = js
         self._planner_id = planner_id
-        self._plans: dict[str, Plan] = {}
+        self._reading = asyncio.Semaphore(_READERS_MAX)
 
     async def append(
         self,
@@ -71,8 +89,8 @@ class Journal:
         events: Sequence[AnyEvent],
         at: int,
         inputs: Sequence[int],
-    ) -> int:
-        """Append events as one record, or several when they are many; returns the last sequence.
+    ) -> Appended:
+        """Append events as one record, or several when they are many; returns the last one.
 
         Inputs without any event get a record too: that they change nothing is a decision, and only the
         compare-and-set shows that it was not made on a stale state. The inputs stand in the first record:
@@ -83,7 +101,7 @@ class Journal:
             Unwritable: the server does not confirm.
         """
         stored = [await self._without_large_plan(event) for event in events]
-        sequence = session.sequence
+        last = Appended(session.sequence, session.record)
         number = session.commits
         for part, chunk in enumerate(_chunks(stored)):
             number += 1
@@ -95,36 +113,45 @@ class Journal:
                 inputs=tuple(inputs) if part == 0 else (),
                 events=tuple(chunk),
             )
-            sequence = await self._append(session.id, sequence, _encoder.encode(record))
+            last = await self._append(session.id, last, _encoder.encode(record))
             session.commits = number - 1  # seal() counts the last one
         session.taken.update(inputs)
-        return sequence
+        return last
 
     async def load(self, session: Session) -> None:
-        """Fold everything that the journal has and the session has not."""
+        """Fold everything that the journal has and the session has not.
+
+        Raises:
+            JournalBroken: a record is missing, or this planner cannot read it.
+        """
         subject = subjects.journal(session.id)
         start = session.sequence + 1
-        async for stored in read_subject(self._nc, assets.JOURNAL, subject, start=start):
-            record = _decoder.decode(stored.data)
-            for event in record.events:
-                apply(session, await self._with_plan(event), record.at_ms)
-            session.taken.update(record.inputs)
-            session.seal(stored.sequence)
+        async with self._reading:
+            async for stored in read_subject(self._nc, assets.JOURNAL, subject, start=start):
+                record = _decode(session, stored)
+                for event in record.events:
+                    apply(session, await self._with_plan(event), record.at_ms)
+                session.taken.update(record.inputs)
+                session.seal(stored.sequence, stored.headers.get(headers.MSG_ID, ""))
 
     async def is_current(self, session: Session) -> bool:
-        """Whether the session includes the journal's last record."""
-        return await last_sequence(self._nc, assets.JOURNAL, subjects.journal(session.id)) == session.sequence
+        """Whether the journal's last record is the last one that the session includes."""
+        async with self._reading:
+            last = await last_message(self._nc, assets.JOURNAL, subjects.journal(session.id))
+        if last is None:
+            return session.commits == 0
+        return (last.sequence, last.headers.get(headers.MSG_ID, "")) == (session.sequence, session.record)
 
     async def last(self, session_id: str) -> int:
-        """Sequence of the session's last record, 0 without any, from the stream's leader, not from a replica."""
+        """Sequence of the session's last record, 0 without any, from the stream's leader, not a replica."""
         try:
             return int((await self._js.get_last_msg(assets.JOURNAL, subjects.journal(session_id))).seq or 0)
         except NotFoundError:
             return 0
 
-    async def _append(self, session_id: str, expected: int, data: bytes) -> int:
+    async def _append(self, session_id: str, before: Appended, data: bytes) -> Appended:
         subject = subjects.journal(session_id)
-        record_id = f"{session_id}/{expected}/{self._planner_id}/{random_token(6)}"
+        record_id = f"{session_id}/{before.sequence}/{self._planner_id}/{random_token(6)}"
         for pause in (*_PAUSES, None):
             try:
                 ack = await self._js.publish(
@@ -132,35 +159,36 @@ class Journal:
                     data,
                     timeout=_APPEND_SECONDS,
                     headers={
-                        headers.EXPECTED_LAST_SUBJECT_SEQUENCE: str(expected),
+                        headers.EXPECTED_LAST_SUBJECT_SEQUENCE: str(before.sequence),
                         headers.MSG_ID: record_id,
                         headers.EXPECTED_STREAM: assets.JOURNAL,
                     },
                 )
             except (TimeoutError, NatsError) as error:
-                found = await self._find(subject, record_id, expected, error)
+                found = await self._find(subject, record_id, before, error)
                 if found:
-                    return found
+                    return Appended(found, record_id)
             else:
-                return ack.seq
+                return Appended(ack.seq, record_id)
             if pause is not None:
                 await asyncio.sleep(pause)
         raise Unwritable(f"journal of {session_id} is not confirmed")
 
-    async def _find(self, subject: str, record_id: str, expected: int, error: Exception) -> int | None:
+    async def _find(self, subject: str, record_id: str, before: Appended, error: Exception) -> int | None:
         """The record's sequence if it is there; None if it may be tried again; Fenced if it has lost."""
         try:
             last = await self._js.get_last_msg(assets.JOURNAL, subject)
         except NotFoundError:
-            if expected:
+            if before.sequence:
                 raise Fenced(f"{subject} was purged") from error
             return None
         except (TimeoutError, APIError, NatsError):
             return None
-        if (last.headers or {}).get(headers.MSG_ID) == record_id:
+        found = (last.headers or {}).get(headers.MSG_ID, "")
+        if found == record_id:
             return last.seq
-        if last.seq != expected:
-            raise Fenced(f"{subject}: last is {last.seq}, expected {expected}") from error
+        if (last.seq, found) != before:
+            raise Fenced(f"{subject}: last is {last.seq} ({found}), expected {before}") from error
         return None
 
     async def _without_large_plan(self, event: AnyEvent) -> AnyEvent:
@@ -180,6 +208,20 @@ class Journal:
             return event
         plan = _plan_decoder.decode(await load_object(self._js, str(event.plan_ref)))
         return msgspec.structs.replace(event, plan=plan)
+
+
+def _decode(session: Session, stored: Stored) -> Record:
+    """The next record of a session."""
+    where = f"the journal of session {session.id}, sequence {stored.sequence}"
+    try:
+        record = _decoder.decode(stored.data)
+    except msgspec.DecodeError as error:
+        raise JournalBroken(f"{where}: {error}") from error
+    if record.v > RECORD_VERSION:
+        raise JournalBroken(f"{where}: format {record.v} is of a newer planner: update this one")
+    if record.n != session.commits + 1:
+        raise JournalBroken(f"{where}: record {record.n} follows record {session.commits}: some are missing")
+    return record
 
 
 def _chunks(events: Sequence[AnyEvent]) -> list[list[AnyEvent]]:

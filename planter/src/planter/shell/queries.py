@@ -8,6 +8,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from planter.shell.host import SessionHost
+from planter.shell.journal import JournalBroken
 from planter.shell.plans import answer, plan_of
 from planter.shell.views import diff, session_state
 from planter_protocol import messages, subjects
@@ -50,6 +51,8 @@ class Queries:
                 reply = await handler(message)
             except InvalidMessage as error:
                 reply = _refusal("request.invalid", str(error))
+            except JournalBroken as error:
+                reply = _refusal("journal.broken", str(error))
             except ProtocolError as error:
                 reply = _refusal("planner.unavailable", str(error))
             except Exception:

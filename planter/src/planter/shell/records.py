@@ -21,8 +21,8 @@ _TRIES = 3
 class RecordWriter:
     """Writes a record at once when a session begins or ends, and now and then while its counts change.
 
-    A record says which journal sequence it includes, and is never replaced by one that includes less: planners that
-    were overtaken may write late.
+    A record says which journal sequence it includes, and is never replaced by one that includes less:
+    planners that were overtaken may write late.
     """
 
     def __init__(self, js: JetStreamContext) -> None:
@@ -48,6 +48,11 @@ class RecordWriter:
             self._dirty[session.id] = record
         passing("record.written")
         self._written[session.id] = key
+
+    def reconnected(self) -> None:
+        """The server may have lost what was written last: nothing counts as written any more."""
+        self._written.clear()
+        self._known.clear()
 
     def forget(self, session_id: str) -> None:
         """The session has left this planner's memory."""

@@ -22,7 +22,9 @@ from planter_testkit.sim.scenario import Scenario
 from planter_testkit.sim.world import PARTITIONS, World
 
 SETTLE_SECONDS = 200.0
-"""After the last fault every session must be over within this time; the longest grace in Planter is a minute."""
+"""After the last fault every session must be over within this time; Planter's longest grace is a minute."""
+LOSS_SECONDS = 30.0
+"""Where confirmed writes are lost, sessions may never end."""
 WALL_CLOCK = 1_800_000_000
 _LOOKS_SECONDS = 0.5
 _LOOKS_QUIET = 3
@@ -119,10 +121,12 @@ def play(seed: int) -> History:
     for module in (planter.shell.clock, planter_runtime.agent, planter_runtime.phase_log):
         module.time = clock  # type: ignore[attr-defined]
     planter_protocol.names.secrets = _Secrets(random.Random(draw.random()))  # type: ignore[attr-defined]
-    world = World(loop, random.Random(draw.random()), replicated=draw.random() < 0.4, sync_always=True)
+    inner, replicated, sync_always = random.Random(draw.random()), draw.random() < 0.4, draw.random() < 0.85
+    world = World(loop, inner, replicated=replicated, sync_always=sync_always)
     scenario = Scenario(world, draw)
     history = History(seed)
     _log.world = world
+    world.slots = (1,) if scenario.is_crowded else (1, 2, 4)
     try:
         loop.run_until_complete(_tell(world, scenario))
         history.violations = violations(world, scenario)
@@ -147,7 +151,7 @@ async def _tell(world: World, scenario: Scenario) -> None:
     while loop.now < scenario.until:  # a fault may put its end on the calendar
         await _sleep(loop, scenario.until - loop.now + 0.01)
     scenario.calm()
-    deadline = loop.now + SETTLE_SECONDS
+    deadline = loop.now + (LOSS_SECONDS if world.has_lost else SETTLE_SECONDS)
     quiet, resume_at = 0, loop.now + _RESUME_SECONDS
     while loop.now < deadline and quiet < (_LOOKS_WATCHED if scenario.watched else _LOOKS_QUIET):
         await _sleep(loop, _LOOKS_SECONDS)

@@ -1,4 +1,4 @@
-"""Whether a history kept the invariants: read from the streams, the runtimes' ledger and what clients were told."""
+"""Whether a history kept the invariants: the streams, the runtimes' ledger and what clients were told."""
 
 from collections import Counter
 from typing import Any
@@ -16,6 +16,11 @@ from planter_testkit.checker import Violation, judge
 from planter_testkit.sim.scenario import Scenario
 from planter_testkit.sim.storage import Kept, Stream
 from planter_testkit.sim.world import World
+
+_ASKED_FOR = frozenset(
+    {"PlanApplied", "InputRepeated", "InputRefused", "SessionPaused", "SessionResumed", "CancelRequested"}
+)
+"""Events that only an input can cause."""
 
 _commits = msgspec.json.Decoder(Commit)
 _records = msgspec.json.Decoder(Record)
@@ -64,6 +69,8 @@ def paused(world: World) -> list[str]:
 
 def violations(world: World, scenario: Scenario) -> list[str]:
     """Everything that is wrong with a history that had time enough to settle."""
+    if world.has_lost:
+        return _violations_after_loss(world)
     found = list(world.seen_wrong)
     found += [f"loop: {error}" for error in world.loop.errors]
     found += [error for client in world.clients for error in client.failed_callbacks]
@@ -73,6 +80,7 @@ def violations(world: World, scenario: Scenario) -> list[str]:
         session = folded(name, records)
         if _has_plan(records) and session.status not in SESSION_TERMINAL:
             found.append(f"I9 progress: session {name} is {session.status}: {_where(session)}")
+        found += _judge_budget(world, name, records)
         found += _judge_memory(world, session)
         found += _judge_record(world, session)
     found += _judge_inputs(world, scenario, sessions)
@@ -81,6 +89,16 @@ def violations(world: World, scenario: Scenario) -> list[str]:
         wanted = [kept.sequence for kept in sessions.get(watched.session, ())]
         if watched.sequences != wanted:
             found.append(f"I10 observation: {watched.session}: {watched.sequences} instead of {wanted}")
+    return found
+
+
+def _violations_after_loss(world: World) -> list[str]:
+    """Confirmed writes are gone: nobody can finish what they began, but what is left has to be true."""
+    found = [text for text in world.seen_wrong if "journal.shorter" not in text and "I4" not in text]
+    found += [f"loop: {error}" for error in world.loop.errors]
+    for name, records in session_records(world).items():
+        found += _judge_session(name, records)
+        found += _judge_memory(world, folded(name, records))
     return found
 
 
@@ -97,6 +115,50 @@ def _judge_session(name: str, records: list[Kept]) -> list[str]:
     except Violation as error:
         return [str(error)]
     return []
+
+
+def _judge_budget(world: World, name: str, records: list[Kept]) -> list[str]:
+    """I5: as many attempts as the plan allows, and not fewer when the work could have been tried again."""
+    outcomes = {(e.phase, e.fence): e.outcome for e in world.executions if e.session == name}
+    found: list[str] = []
+    limits: dict[str, int] = {}
+    tried: Counter[str] = Counter()
+    fences: dict[str, int] = {}
+    is_stopping = False
+    for kept in records:
+        record = _commits.decode(kept.data)
+        if not record.inputs and any(event["type"] in _ASKED_FOR for event in record.events):
+            found.append(f"I3 input once: session {name}, record {kept.sequence} has a command but no input")
+        for event in record.events:
+            phase = event.get("phaseId", "")
+            match event["type"]:
+                case "PlanApplied":
+                    limits = {p["id"]: p.get("maxAttempts", 1) for p in event["plan"].get("phases", ())}
+                    tried.clear()
+                    is_stopping = False
+                case "SessionReopened" | "PhasesReset":
+                    tried.subtract({reset: tried[reset] for reset in event.get("phaseIds", ())})
+                    is_stopping = True  # what failed before may still stop it: not judged any more
+                case "CancelRequested":
+                    is_stopping = True
+                case "PhaseTargeted":
+                    fences[phase] = kept.sequence
+                case "AttemptFailed" | "PhaseFailed":
+                    made = outcomes.get((phase, fences.get(phase, 0)))
+                    tried[phase] += 1
+                    if tried[phase] > limits[phase]:
+                        found.append(f"I5 dispatch: {name}/{phase} was tried {tried[phase]} times")
+                    is_early = tried[phase] < limits[phase] and made == "failed" and not is_stopping
+                    if event["type"] == "PhaseFailed":
+                        if is_early and event["message"] == "as the seed has it":
+                            found.append(
+                                f"I5 dispatch: {name}/{phase} failed after {tried[phase]} of "
+                                f"{limits[phase]} attempts"
+                            )
+                        is_stopping = True
+                case _:
+                    pass
+    return found
 
 
 def _judge_memory(world: World, session: Session) -> list[str]:
@@ -129,10 +191,8 @@ def _judge_record(world: World, session: Session) -> list[str]:
     record = msgspec.json.decode(kept.data, type=SessionRecord)
     if (record.status, record.revision) == (session.status.value, session.revision):
         return []
-    return [
-        f"listing: session {session.id} is {record.status} (revision {record.revision}) there, "
-        f"{session.status} (revision {session.revision}) in the journal"
-    ]
+    there = f"{record.status} (revision {record.revision})"
+    return [f"listing: session {session.id} is {there}, {session.status} ({session.revision}) in the journal"]
 
 
 def _judge_inputs(world: World, scenario: Scenario, sessions: dict[str, list[Kept]]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from nats.errors import Error as NatsError
 
 from planter_protocol import PlanClient, ProtocolError
+from planter_testkit.sim.storage import Kept
 from planter_testkit.sim.world import Node, World
 
 FAULTS_SECONDS = 4.0
@@ -39,7 +40,8 @@ class Scenario:
     def __init__(self, world: World, draw: random.Random) -> None:
         self.world = world
         self.draw = draw
-        self.sessions = [f"s{n}" for n in range(draw.choice((1, 1, 2, 3)))]
+        self.is_crowded = draw.random() < 0.1
+        self.sessions = [f"s{n}" for n in range(6 if self.is_crowded else draw.choice((1, 1, 2, 3)))]
         self.confirmed: list[Sent] = []
         self.watched: list[Watched] = []
         #: When the last thing on the calendar happens.
@@ -53,14 +55,14 @@ class Scenario:
         draw = self.draw
         for n in range(draw.choice((1, 2, 2, 3))):
             self._at(draw.random() * 0.1, self.world.start_planner, f"planner-{n}")
-            if draw.random() < 0.1:
+            if draw.random() < 0.2:
                 self.world.skews[f"planner-{n}"] = draw.choice(SKEWS_MS)
-        for n in range(draw.choice((1, 1, 2))):
+        for n in range(1 if self.is_crowded else draw.choice((1, 1, 2))):
             self._at(draw.random() * 0.1, self.world.start_runtime, f"runtime-{n}")
         client = self.world.client("client")
         for session in self.sessions:
             manifest = random_manifest(draw)
-            at = draw.random() * 1.5
+            at = draw.random() * (0.05 if self.is_crowded else 1.5)
             self._at(at, self._spawn, client, self._submit(client, session, manifest))
             if draw.random() < 0.15:  # the same start twice, or another plan at the wrong moment
                 other = manifest if draw.random() < 0.5 else random_manifest(draw)
@@ -85,6 +87,7 @@ class Scenario:
         if not world.server.up:
             world.server.start()
         world.server.leaderless_until = 0.0
+        world.server.leave_behind(0.0)
         for node in [*world.planners.values(), *world.runtimes.values()]:
             if node.process.stopped:
                 world.loop.resume(node.process)
@@ -175,6 +178,7 @@ class Scenario:
             self._kill_server,
             self._lose_leader,
             self._jump_clock,
+            self._leave_replica_behind if self.world.replicated else self._kill_planner,
         )
 
     def _one(self, nodes: dict[str, Node]) -> Node | None:
@@ -193,7 +197,8 @@ class Scenario:
         if (node := self._one(self.world.runtimes)) is not None:
             self.world.note(f"kill -9 {node.process.name}")
             self.world.kill(node)
-            self._at(self.draw.choice((0.2, 2.0, 4.0)), self.world.start_runtime, node.name)
+            back = self.draw.choice((node.name, node.name, f"{node.name}-again"))
+            self._at(self.draw.choice((0.2, 2.0, 4.0)), self.world.start_runtime, back)
 
     def _stop(self, node: Node | None, seconds: float) -> None:
         if node is None:
@@ -236,9 +241,8 @@ class Scenario:
             return
         power = self.draw.random() < 0.5
         lost = world.server.crash(power=power)
-        world.note(
-            f"server: {'power failure' if power else 'kill -9'}; lost { ({k: len(v) for k, v in lost.items()}) }"
-        )
+        world.note(f"server: {'power failure' if power else 'kill -9'}; lost {_counted(lost)}")
+        world.has_lost = world.has_lost or bool(lost)
         for client in list(world.clients):
             client.disconnect()
 
@@ -254,10 +258,21 @@ class Scenario:
         self.world.note(f"no leader for {seconds} s")
         self.world.server.leaderless_until = self.world.loop.now + seconds
 
+    def _leave_replica_behind(self) -> None:
+        seconds = self.draw.choice((0.5, 3.0, 8.0))
+        self.world.note(f"reads are answered by a replica that is left behind, for {seconds} s")
+        self.world.server.leave_behind(seconds)
+        if self.draw.random() < 0.5:  # whoever takes over has nothing but that replica to read from
+            self._at(self.draw.random(), self._kill_planner)
+
     def _jump_clock(self) -> None:
         if (node := self._someone()) is not None:
             node.process.skew_ms = self.draw.choice(SKEWS_MS)
             self.world.note(f"clock of {node.process.name} is set {node.process.skew_ms / 1000} s ahead")
+
+
+def _counted(lost: dict[str, list[Kept]]) -> str:
+    return ", ".join(f"{len(messages)} of {name}" for name, messages in lost.items()) or "nothing"
 
 
 def random_manifest(draw: random.Random) -> list[dict[str, Any]]:

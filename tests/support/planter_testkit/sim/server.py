@@ -58,6 +58,9 @@ class SimServer:
         self.up = True
         #: The JetStream API does not answer until then (a leader is being elected).
         self.leaderless_until = 0.0
+        #: Until then direct gets see nothing newer than ``_behind``.
+        self._behind_until = 0.0
+        self._behind: dict[str, int] = {}
         self.streams: dict[str, Stream] = {}
         self.consumers: dict[tuple[str, str], Consumer] = {}
         self._exact: dict[str, list[Interest]] = {}
@@ -128,10 +131,8 @@ class SimServer:
     def _store(self, stream: Stream, packet: Packet) -> None:
         headers = packet.headers or {}
         try:
-            if "Nats-Expected-Last-Subject-Sequence" in headers and self._weather.happens(
-                self._weather.in_flight
-            ):
-                raise Refused(WRONG_LAST_SEQUENCE_IN_FLIGHT, 400, "wrong last sequence")
+            if "Nats-Expected-Last-Subject-Sequence" in headers:
+                self._maybe_in_flight()
             before = stream.last_of(packet.subject) if stream.republish else None
             sequence, duplicate = stream.store(packet.subject, packet.data, headers, self._loop.now)
         except Refused as error:
@@ -149,6 +150,10 @@ class SimServer:
         for (name, _), consumer in self.consumers.items():
             if name == stream.name and consumer.pulls and matches(consumer.filter, kept.subject):
                 self._deliver(stream, consumer)
+
+    def _maybe_in_flight(self) -> None:
+        if self._weather.happens(self._weather.in_flight):
+            raise Refused(WRONG_LAST_SEQUENCE_IN_FLIGHT, 400, "wrong last sequence")
 
     def _republish(self, stream: Stream, kept: Kept, before: int) -> None:
         assert stream.republish is not None
@@ -255,7 +260,9 @@ class SimServer:
 
     def _direct(self, reply: str, stream: Stream, subject: str, asked: dict[str, Any]) -> None:
         upto = stream.last
-        if self._weather.happens(self._weather.stale_read):
+        if self._loop.now < self._behind_until:
+            upto = self._behind[stream.name]
+        elif self._weather.happens(self._weather.stale_read):
             upto = max(0, stream.last - self._weather.draw.randint(1, 5))
         if "batch" in asked:
             self._direct_batch(reply, stream, asked, upto)
@@ -355,9 +362,15 @@ class SimServer:
                 lost[stream.name] = stream.lose_unsynced(
                     self._weather.draw.randint(stream.synced, stream.last)
                 )
-        for consumer in self.consumers.values():
+        for (name, _), consumer in self.consumers.items():
             consumer.crash(self._loop.now, self._weather.draw.choice((0, 0, 1, 8)))
+            consumer.next = min(consumer.next, self.streams[name].last + 1)
         return lost
+
+    def leave_behind(self, seconds: float) -> None:
+        """For this long a replica answers all direct gets that hears nothing new."""
+        self._behind_until = self._loop.now + seconds
+        self._behind = {name: stream.last for name, stream in self.streams.items()}
 
     def start(self) -> None:
         """The server is back, on the same store."""

@@ -1,7 +1,7 @@
 """Streams and pull consumers as a nats-server keeps them: no I/O, time as an argument.
 
-Only what Planter uses is here, and it answers as nats-server 2.15 does; ``test_sim_contract`` asks both the same
-questions. One server's disk and one replicated group differ where the real ones do (``replicated``).
+Only what Planter uses is here, and it answers as nats-server 2.15 does: ``test_sim_contract`` asks both the
+same questions. One server's disk and one replicated group differ where the real ones do (``replicated``).
 """
 
 from collections import OrderedDict, deque

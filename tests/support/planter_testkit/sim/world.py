@@ -28,6 +28,8 @@ from planter_testkit.sim.weather import Weather
 PARTITIONS = 2
 """Fewer than in life: a pull loop for each costs most of a history's time."""
 RESTART_SECONDS = 0.3
+SYNC_SECONDS = 1.5
+"""Two minutes in life; histories are shorter than that."""
 
 
 class Execution(msgspec.Struct):
@@ -73,6 +75,10 @@ class World:
         self.seen_wrong: list[str] = []
         self.trace: list[str] = []
         self.behaviour_seed = draw.random()
+        #: Confirmed writes were lost with the power: what they said cannot be asked for.
+        self.has_lost = False
+        #: What a runtime may have.
+        self.slots: tuple[int, ...] = (1, 2, 4)
         #: By how many milliseconds the clock of a process is ahead when it starts.
         self.skews: dict[str, int] = {}
         self._lives = 0
@@ -174,7 +180,7 @@ class World:
         settings = Settings(
             nats_url="sim",
             runtime_id=node.name,
-            slots=self.draw.choice((1, 2, 4)),
+            slots=self.draw.choice(self.slots),
             labels={"*": "*"},
             executors=("noop",),
             workdir=Path("/"),
@@ -201,8 +207,9 @@ class World:
             longest = habit.choice((0.01, 0.1, 0.5, 3.0))
             await anyio.sleep(draw.random() * longest)
             if draw.random() < fails:
-                execution.outcome = "failed"
-                raise (TemporaryFailure if draw.random() < 0.8 else PermanentFailure)("as the seed has it")
+                is_temporary = draw.random() < 0.8
+                execution.outcome = "failed" if is_temporary else "failed for good"
+                raise (TemporaryFailure if is_temporary else PermanentFailure)("as the seed has it")
             execution.outcome = "complete"
             return {"by": node.process.name} if draw.random() < 0.3 else None
 
@@ -218,12 +225,20 @@ class World:
         for stream in streams:
             stream.sync_always = sync_always
             self.server.streams[stream.name] = stream
+        if not sync_always:
+            self._sync()
         for number in range(PARTITIONS):
             config = assets.partition_consumer(number)
             name = str(config.durable_name)
             self.server.consumers[assets.IN, name] = Consumer(
                 name, str(config.filter_subject), float(config.ack_wait or 2.0)
             )
+
+    def _sync(self) -> None:
+        """The default of nats-server: what was written is on the disk a while later."""
+        for stream in self.server.streams.values():
+            stream.synced = stream.last
+        self.loop.call_at(self.loop.now + SYNC_SECONDS, self._sync)
 
     def _tap(self, packet: Packet) -> None:
         """I4: no target goes out before the commit that orders it is stored."""
@@ -234,15 +249,10 @@ class World:
         for target in msgspec.json.decode(packet.data)["targets"]:
             kept = journal.get(target["fence"])
             wanted = f'"phaseId":"{target["phaseId"]}"'.encode()
-            if (
-                kept is None
-                or wanted not in kept.data
-                or not kept.subject.endswith(f".{target['sessionId']}")
-            ):
-                self.seen_wrong.append(
-                    f"I4 output: target {target['sessionId']}/{target['phaseId']} attempt {target['attempt']} "
-                    f"fence {target['fence']} was published without its commit"
-                )
+            session = target["sessionId"]
+            if kept is None or wanted not in kept.data or kept.subject != f"plan.journal.{session}":
+                what = f"{session}/{target['phaseId']} attempt {target['attempt']} fence {target['fence']}"
+                self.seen_wrong.append(f"I4 output: target {what} was published without its commit")
 
 
 def _is_expected(error: BaseException | None) -> bool:
