@@ -40,6 +40,16 @@ def test_each_source_wins_over_the_ones_after_it(tmp_path):
     assert flag.log == "debug"
 
 
+def test_the_embedded_server_syncs_as_its_default_unless_somebody_says_always(tmp_path):
+    default = load(tmp_path).sync
+    (tmp_path / "planter.toml").write_text('sync = "always"\n')
+    project = load(tmp_path).sync
+    environment = load(tmp_path, PLANTER_SYNC="default").sync
+    flag = load(tmp_path, {"sync": "always"}, PLANTER_SYNC="default").sync
+
+    assert (default, project, environment, flag) == ("default", "always", "default", "always")
+
+
 def test_the_folder_of_xdg_wins_over_home(tmp_path):
     (tmp_path / "xdg/planter").mkdir(parents=True)
     (tmp_path / "xdg/planter/config.toml").write_text('nats_url = "nats://xdg"\n')
@@ -58,7 +68,12 @@ def test_an_unknown_key_is_refused_with_a_suggestion(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [("nats_url = 5\n", "must be a string"), ("= 1", "not valid TOML"), ('log = "loud"\n', "'loud'")],
+    [
+        ("nats_url = 5\n", "must be a string"),
+        ("= 1", "not valid TOML"),
+        ('log = "loud"\n', "'loud'"),
+        ('sync = "2m"\n', "'2m'"),
+    ],
 )
 def test_what_cannot_be_used_is_refused_with_its_file(tmp_path, text, problem):
     (tmp_path / "planter.toml").write_text(text)

@@ -54,10 +54,10 @@ def decide(
         targets_max: most targets in this decision.
     """
     step = Step(session, now, fleet)
-    if session.listening_since is None:
-        session.listening_since = now if session.commits else 0
     if session.updated - now > CLOCK_TOLERANCE_MS and not has_ended(session):
         step.emit(e.ClockSetBack(by=session.updated - now))
+    if session.listening_since is None:
+        session.listening_since = now if session.commits else 0
     for given in inputs:
         if given.sequence not in session.taken:  # a redelivered input must not act twice
             _take(step, given)

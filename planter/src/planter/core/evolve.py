@@ -267,15 +267,20 @@ def _session_ended(session: Session, event: e.SessionEnded, at: int) -> None:
 def _clock_set_back(session: Session, event: e.ClockSetBack, at: int) -> None:
     """What waited for so long has waited for so long, whatever the clock says now."""
     del at
-    for phase in session.phases:
+    session.timers.clear()
+    session.paused_at = _earlier(session.paused_at, event.by)
+    session.heard = {index: _earlier(time, event.by) for index, time in session.heard.items()}
+    if session.listening_since:
+        session.listening_since -= event.by
+    if session.cancel_due:
+        session.cancel_due -= event.by
+        heappush(session.timers, (session.cancel_due, -1))
+    for index, phase in enumerate(session.phases):
         phase.updated = _earlier(phase.updated, event.by)
         phase.since = _earlier(phase.since, event.by)
         phase.scheduled = _earlier(phase.scheduled, event.by)
-        phase.due = _earlier(phase.due, event.by)
-    session.paused_at = _earlier(session.paused_at, event.by)
-    session.cancel_due = _earlier(session.cancel_due, event.by)
-    session.heard = {index: _earlier(time, event.by) for index, time in session.heard.items()}
-    session.timers = [(_earlier(due, event.by), index) for due, index in session.timers]
+        if phase.due:
+            arm(session, index, phase.due - event.by)
 
 
 def _earlier(time: int, by: int) -> int:
