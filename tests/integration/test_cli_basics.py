@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 COMMANDS = ("dev", "serve", "run", "validate", "graph", "sessions", "status", "events", "logs", "control")
+COMMANDS += ("doctor",)
 GOOD = """\
 - {kind: Phase, id: fetch, spec: {selector: {matchLabels: {}}}}
 - {kind: Phase, id: build, spec: {selector: {matchLabels: {}}, waitFor: {phases: [fetch, dns]}}}
@@ -61,6 +62,8 @@ def test_the_version_is_on_stdout():
         (("run", "x.yaml", "--local", "--detach"), "--detach"),
         (("run", "x.yaml", "--local", "--nats", "nats://x"), "--nats"),
         (("run", "x.yaml", "--slots", "2"), "--local"),
+        (("run", "x.yaml", "--sync", "always"), "--local"),
+        (("dev", "--sync", "sometimes"), "sometimes"),
         (("run", "x.yaml", "--var", "novalue"), "NAME=VALUE"),
         (("control", "s", "skip"), "needs a phase"),
         (("control", "s", "pause", "phase"), "without a phase"),

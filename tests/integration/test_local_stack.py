@@ -179,6 +179,27 @@ async def test_a_local_run_needs_nothing_but_its_file(tmp_path):
     assert "2 phases" in ran.err.splitlines()[-1]
 
 
+@pytest.mark.parametrize(("sync", "written"), [("always", True), ("default", False)])
+async def test_the_server_of_a_local_run_syncs_as_it_is_told(tmp_path, sync, written):
+    (tmp_path / "hello.yaml").write_text(HELLO)
+
+    ran = await planter(
+        "run", "hello.yaml", "--local", "--keep-data", "kept", folder=tmp_path, PLANTER_SYNC=sync
+    )
+
+    assert ran.status == 0, ran.err
+    assert ("sync_interval: always" in (tmp_path / "kept/nats-server.conf").read_text()) is written
+
+
+async def test_doctor_finds_dev_and_says_what_its_server_promises(tmp_path):
+    async with running_dev(tmp_path, "--sync", "always"):
+        ran = await planter("doctor", folder=tmp_path, PLANTER_DATA=str(tmp_path / "data"))
+
+    assert ran.status == 0, ran.out
+    assert "always (R1)" in ran.out
+    assert ran.err == "all is well\n"
+
+
 async def test_a_local_run_that_fails_says_why(tmp_path):
     (tmp_path / "failing.yaml").write_text(FAILING)
 

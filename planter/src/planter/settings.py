@@ -19,9 +19,10 @@ FILE_NAME = "planter.toml"
 DEV_URL_FILE = "dev.url"
 _LOG_FORMATS = ("auto", "text", "json")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
+_SYNCS = ("default", "always")
 _PROBE_SECONDS = 0.5
 
-_NAMES = ("nats_url", "data", "log_format", "log")
+_NAMES = ("nats_url", "data", "sync", "log_format", "log")
 
 
 class ConfigInvalid(Exception):
@@ -40,6 +41,8 @@ class Settings(msgspec.Struct, frozen=True):
     nats_url: str
     data: Path
     """Folder of ``planter dev``: JetStream's files, logs, the lock."""
+    sync: str = "default"
+    """When the embedded server writes to the disk: every two minutes, or ``always`` before it confirms."""
     log_format: str = "auto"
     log: str | None = None
     """Lowest level that is logged; None leaves it to the command."""
@@ -75,11 +78,13 @@ def load_settings(
     if "nats_url" not in found:
         url = running_dev_url(data)
         found["nats_url"] = (url, str(data / DEV_URL_FILE)) if url else (DEFAULT_NATS_URL, "default")
+    _check_choice(found, "sync", _SYNCS)
     _check_choice(found, "log_format", _LOG_FORMATS)
     _check_choice(found, "log", _LOG_LEVELS)
     return Settings(
         nats_url=found["nats_url"][0],
         data=data,
+        sync=found.get("sync", ("default", ""))[0],
         log_format=found.get("log_format", ("auto", ""))[0],
         log=found["log"][0] if "log" in found else None,
         origins={name: origin for name, (_, origin) in found.items()},

@@ -1,5 +1,5 @@
 """``planter dev``, ``planter serve`` and ``planter runtime``: the processes that stay."""
-# ruff: noqa: FBT002 - typer makes options of parameters, and flags of boolean defaults
+# ruff: noqa: FBT002, PLR0913, PLR0917 - typer makes options of parameters, and flags of boolean defaults
 
 import os
 import sys
@@ -16,6 +16,7 @@ from planter.cli.options import (
     ModuleOption,
     NatsOption,
     SlotsOption,
+    SyncOption,
     modules,
     settings,
 )
@@ -35,6 +36,7 @@ def dev(
         int | None,
         typer.Option("--port", min=1, max=65535, help="Of the NATS server [4222, else a free one]."),
     ] = None,
+    sync: SyncOption = None,
     slots: SlotsOption = None,
     module: ModuleOption = None,
     verbose: Annotated[
@@ -48,14 +50,16 @@ def dev(
     begun = time.monotonic()
     from planter.local import StackOptions  # noqa: PLC0415
 
+    chosen = settings(data=str(data) if data else None, sync=sync)
     options = StackOptions(
-        data_dir=settings(data=str(data) if data else None).data,
+        data_dir=chosen.data,
         workdir=Path.cwd(),
         port=port or DEFAULT_PORT,
         port_or_free=port is None,
         runtime_id="dev",
         slots=slots,
         modules=modules(module),
+        sync_always=chosen.sync == "always",
         verbose=verbose,
     )
     return run_async(lambda signals: _dev(options, signals, begun))

@@ -1,6 +1,7 @@
 """Arguments and options that several commands share, with one wording each."""
 
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +9,14 @@ import typer
 
 if TYPE_CHECKING:
     from planter.settings import Settings
+
+
+class Sync(StrEnum):
+    """When the embedded server writes to the disk."""
+
+    DEFAULT = "default"
+    ALWAYS = "always"
+
 
 SessionArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the session.")]
 NatsOption = Annotated[
@@ -31,6 +40,13 @@ SlotsOption = Annotated[
 DataOption = Annotated[
     Path | None,
     typer.Option("--data", metavar="DIR", help="Folder for the server's data [env: PLANTER_DATA]."),
+]
+SyncOption = Annotated[
+    Sync | None,
+    typer.Option(
+        "--sync",
+        help="Write to the disk before confirming: survives a power cut, slower [env: PLANTER_SYNC].",
+    ),
 ]
 LogFormatOption = Annotated[
     str | None, typer.Option("--log-format", metavar="auto|text|json", help="How log lines are written.")

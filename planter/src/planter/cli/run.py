@@ -12,8 +12,10 @@ from planter.cli.options import (
     NatsOption,
     SlotsOption,
     StrictOption,
+    SyncOption,
     VarOption,
     modules,
+    settings,
     variables,
 )
 from planter.cli.output import Output, parse_duration
@@ -45,6 +47,7 @@ def run(
             help="With --local: where phases run [the manifest's folder].",
         ),
     ] = None,
+    sync: SyncOption = None,
     module: ModuleOption = None,
     slots: SlotsOption = None,
     var: VarOption = None,
@@ -66,7 +69,7 @@ def run(
         detach=detach,
         nats=nats,
         keep_data=keep_data,
-        stack_only=bool(module or slots or workdir),
+        stack_only=bool(module or slots or workdir or sync),
     )
     from planter.cli.loading import read_manifest, show_problems  # noqa: PLC0415
 
@@ -87,6 +90,7 @@ def run(
         modules=modules(module),
         slots=slots,
         keep_data=keep_data,
+        sync_always=local and settings(sync=sync).sync == "always",
         workdir=(workdir or _folder_of(file)).absolute(),
     )
     if dry_run:
@@ -107,7 +111,7 @@ def _check_usage(
         raise typer.BadParameter("--local starts its own server, so it cannot be used with --nats")
     if not local and (keep_data or stack_only):
         raise typer.BadParameter(
-            "--module, --slots, --workdir and --keep-data are for the runtime that --local starts"
+            "--module, --slots, --workdir, --sync and --keep-data are for what --local starts"
         )
 
 

@@ -43,6 +43,8 @@ class Request(msgspec.Struct, frozen=True):
     modules: tuple[str, ...] = ()
     slots: int | None = None
     keep_data: str | None = None
+    sync_always: bool = False
+    """The server of ``--local`` writes to the disk before it confirms."""
     workdir: Path = Path()
     """Where the phases of ``--local`` run."""
 
@@ -177,7 +179,11 @@ async def _local_stack(request: Request) -> AsyncGenerator["Stack"]:
             made = tempfile.TemporaryDirectory(prefix="planter-run-", ignore_cleanup_errors=True)
             folder = kept.enter_context(made)
         options = StackOptions(
-            data_dir=Path(folder), workdir=request.workdir, slots=request.slots, modules=request.modules
+            data_dir=Path(folder),
+            workdir=request.workdir,
+            slots=request.slots,
+            modules=request.modules,
+            sync_always=request.sync_always,
         )
         async with running_stack(options) as stack:
             yield stack

@@ -147,6 +147,7 @@ def _write_config(folder: Path, port: int, *, sync_always: bool) -> Path:
         f"log_file: {log}",
         "logfile_size_limit: 8388608",
         f"ports_file_dir: {store}",
+        f'server_tags: ["sync:{"always" if sync_always else "default"}"]',  # `planter doctor` reads it
         f"jetstream: {{ store_dir: {store}{', sync_interval: always' if sync_always else ''} }}",
         "",
     ]
