@@ -43,7 +43,7 @@ def folded(name: str, records: list[Kept]) -> Session:
         for event in record.events:
             apply(session, event, record.at_ms)
         session.taken.update(record.inputs)
-        session.seal(kept.sequence)
+        session.seal(kept.sequence, kept.headers.get(headers.MSG_ID, ""))
     return session
 
 
@@ -169,8 +169,8 @@ def _judge_memory(world: World, session: Session) -> list[str]:
             continue
         entry = node.planner._host._entries.get(session.id)
         held = entry.session if entry is not None else None
-        if held is None or held.sequence != session.sequence:
-            continue
+        if held is None or (held.sequence, held.record) != (session.sequence, session.record):
+            continue  # it is behind, or has a record that was lost: it will read again before it decides
         here, there = picture(held), picture(session)
         found += [
             f"I2 determinism: {node.process.name}, session {session.id}: {key} is {here[key]!r}, "
