@@ -6,6 +6,7 @@ in the data folder.
 """
 
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Mapping
@@ -21,8 +22,11 @@ _LOG_FORMATS = ("auto", "text", "json")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _SYNCS = ("default", "always")
 _PROBE_SECONDS = 0.5
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
+RETAIN_SECONDS = 7 * 24 * 3600.0
+RETAIN_SESSIONS = 10_000
 
-_NAMES = ("nats_url", "data", "sync", "log_format", "log")
+_NAMES = ("nats_url", "data", "sync", "retain", "retain_sessions", "log_format", "log")
 
 
 class ConfigInvalid(Exception):
@@ -43,6 +47,10 @@ class Settings(msgspec.Struct, frozen=True):
     """Folder of ``planter dev``: JetStream's files, logs, the lock."""
     sync: str = "default"
     """When the embedded server writes to the disk: every two minutes, or ``always`` before it confirms."""
+    retain_seconds: float | None = RETAIN_SECONDS
+    """How long ended sessions are kept; None: for ever."""
+    retain_sessions: int | None = RETAIN_SESSIONS
+    """How many ended sessions are kept; None: all."""
     log_format: str = "auto"
     log: str | None = None
     """Lowest level that is logged; None leaves it to the command."""
@@ -85,6 +93,8 @@ def load_settings(
         nats_url=found["nats_url"][0],
         data=data,
         sync=found.get("sync", ("default", ""))[0],
+        retain_seconds=_seconds(found, "retain", RETAIN_SECONDS),
+        retain_sessions=_count(found, "retain_sessions", RETAIN_SESSIONS),
         log_format=found.get("log_format", ("auto", ""))[0],
         log=found["log"][0] if "log" in found else None,
         origins={name: origin for name, (_, origin) in found.items()},
@@ -156,6 +166,28 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, tuple[str, str]]:
         if env.get(variable):
             found[name] = (env[variable], variable)
     return found
+
+
+def _seconds(found: Mapping[str, tuple[str, str]], name: str, default: float | None) -> float | None:
+    """A length of time such as ``7d``; 0 means without end."""
+    if name not in found:
+        return default
+    value, origin = found[name]
+    match = re.fullmatch(r"([0-9]{1,9})([smhd]?)", value.strip(), re.ASCII)
+    if match is None:
+        problem = f"`{name}` is {value!r}"
+        raise ConfigInvalid(origin, problem, "use a length of time such as 7d or 12h, 0 for ever")
+    return float(int(match[1]) * _UNITS[match[2]]) or None
+
+
+def _count(found: Mapping[str, tuple[str, str]], name: str, default: int | None) -> int | None:
+    """A whole number; 0 means without limit."""
+    if name not in found:
+        return default
+    value, origin = found[name]
+    if not value.isascii() or not value.isdigit():
+        raise ConfigInvalid(origin, f"`{name}` is {value!r}", "use a whole number; 0 keeps all")
+    return int(value) or None
 
 
 def _check_choice(found: Mapping[str, tuple[str, str]], name: str, choices: tuple[str, ...]) -> None:

@@ -363,7 +363,7 @@ def decode_commit(data: bytes) -> messages.Commit:
 def ends_session(commit: messages.Commit, *, ended: bool = False) -> bool:
     """Whether the session is over after this commit, given whether it was before."""
     for event in commit.events:
-        if event["type"] == "SessionEnded":
+        if event["type"] in ("SessionEnded", "SessionPurged"):
             ended = True
         elif event["type"] in ("PlanApplied", "SessionReopened"):
             ended = False

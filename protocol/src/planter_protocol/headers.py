@@ -8,8 +8,8 @@ EXPECTED_STREAM = "Nats-Expected-Stream"
 SEQUENCE = "Nats-Sequence"
 """On republished and directly read messages: the stream sequence."""
 LAST_SEQUENCE = "Nats-Last-Sequence"
-"""On republished messages: the previous sequence of the same subject; in a batch that is read directly (ADR-31):
-the previous sequence of the batch, 0 at first. A mismatch is a gap."""
+"""On republished messages: the previous sequence of the same subject; in a batch that is read directly
+(ADR-31): the previous sequence of the batch, 0 at first. A mismatch is a gap."""
 NUM_PENDING = "Nats-Num-Pending"
 SUBJECT = "Nats-Subject"
 TIME_STAMP = "Nats-Time-Stamp"

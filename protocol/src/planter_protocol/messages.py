@@ -12,7 +12,7 @@ import msgspec
 PhaseStatusName = Literal[
     "pending", "ready", "targeted", "running", "backing_off", "complete", "failed", "skipped", "cancelled"
 ]
-SessionStatusName = Literal["pending", "running", "paused", "complete", "failed", "cancelled"]
+SessionStatusName = Literal["pending", "running", "paused", "complete", "failed", "cancelled", "purged"]
 ControlCommand = Literal["pause", "resume", "cancel", "retry", "skip", "rerun"]
 ReportStatus = Literal["running", "complete", "failed", "cancelled", "heartbeat"]
 

@@ -102,3 +102,21 @@ def test_an_address_that_somebody_names_wins_over_a_running_dev_server(tmp_path)
         (data / "dev.url").write_text(f"nats://127.0.0.1:{listening.getsockname()[1]}\n")
 
         assert load(tmp_path, PLANTER_NATS_URL="nats://named").nats_url == "nats://named"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("7d", 604_800.0), ("12h", 43_200.0), ("90", 90.0), ("5m", 300.0), ("0", None)]
+)
+def test_retention_is_a_length_of_time_and_nought_means_for_ever(tmp_path, text, seconds) -> None:
+    environ = {"HOME": str(tmp_path), "PLANTER_RETAIN": text, "PLANTER_RETAIN_SESSIONS": "0"}
+    found = load_settings(environ=environ, folder=tmp_path)
+
+    assert (found.retain_seconds, found.retain_sessions) == (seconds, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("retain", "a week"), ("retain", "-1"), ("retain_sessions", "many")]
+)
+def test_retention_that_cannot_be_read_is_refused_with_its_origin(tmp_path, name, text) -> None:
+    with pytest.raises(ConfigInvalid, match=f"PLANTER_{name.upper()}"):
+        load_settings(environ={"HOME": str(tmp_path), f"PLANTER_{name.upper()}": text}, folder=tmp_path)

@@ -75,6 +75,14 @@ def serve(
     wait: Annotated[
         float, typer.Option("--wait", min=0, help="Seconds to wait for the server at start.")
     ] = 10.0,
+    retain: Annotated[
+        str | None,
+        typer.Option("--retain", metavar="TIME", help="Purge ended sessions after this long, 0 never [7d]."),
+    ] = None,
+    retain_sessions: Annotated[
+        int | None,
+        typer.Option("--retain-sessions", min=0, help="Ended sessions that are kept, 0 for all [10000]."),
+    ] = None,
     log_format: LogFormatOption = None,
 ) -> int:
     """Run a planner. Any number of them share the work of one NATS server.
@@ -88,9 +96,17 @@ def serve(
     from planter.shell.daemon import ConnectionLost, PlannerOptions  # noqa: PLC0415
     from planter.shell.daemon import serve as run_planner  # noqa: PLC0415
 
-    chosen = settings(nats_url=nats, log_format=log_format)
+    sessions = str(retain_sessions) if retain_sessions is not None else None
+    chosen = settings(nats_url=nats, log_format=log_format, retain=retain, retain_sessions=sessions)
     logs.configure(chosen.log_format, chosen.log or "info")
-    options = PlannerOptions(nats_url=chosen.nats_url, planner_id=planner_id, replicas=replicas, wait=wait)
+    options = PlannerOptions(
+        nats_url=chosen.nats_url,
+        planner_id=planner_id,
+        replicas=replicas,
+        wait=wait,
+        retain_seconds=chosen.retain_seconds,
+        retain_sessions=chosen.retain_sessions,
+    )
     try:
         asyncio.run(run_planner(options))
     except ConnectionLost as error:

@@ -263,6 +263,13 @@ def _session_ended(view: View, event: Mapping[str, Any], at: int) -> Change | No
     return Change(at, None, view.status, view.reason or "")
 
 
+@_folds("SessionPurged")
+def _session_purged(view: View, event: Mapping[str, Any], at: int) -> Change | None:
+    view.status, view.reason = "purged", f"{event['status']}, and its retention time is over"
+    view.phases.clear()
+    return Change(at, None, view.status, view.reason)
+
+
 @_folds("InputRefused")
 def _input_refused(_: View, event: Mapping[str, Any], at: int) -> Change | None:
     return Change(at, None, "refused", f"{event['text']} ({event['code']})")

@@ -11,6 +11,9 @@ from planter.core.step import Step
 
 def obey(step: Step, command: i.Command) -> None:
     """Carry out a command, or refuse it with the reason."""
+    if step.session.status is SessionStatus.PURGED:
+        _refuse(step, command, "session.purged", purged_text(step.session))
+        return
     if step.session.revision == 0:
         _refuse(step, command, "session.unknown", f"session '{step.session.id}' has no plan yet")
         return
@@ -32,6 +35,11 @@ def obey(step: Step, command: i.Command) -> None:
             assert_never(command.verb)
     if len(step.events) == emitted:
         step.repeated(command.sequence)
+
+
+def purged_text(session: Session) -> str:
+    """Why nothing can be done with a purged session, and what can be done instead."""
+    return f"session {session.id} is over ({session.reason}): only its id is kept; use another session id"
 
 
 def _refuse(step: Step, command: i.Command, code: str, text: str) -> None:

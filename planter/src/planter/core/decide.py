@@ -16,7 +16,7 @@ from planter.core import effects as f
 from planter.core import events as e
 from planter.core import inputs as i
 from planter.core.attempts import fail_attempt, lose_attempt
-from planter.core.commands import obey
+from planter.core.commands import obey, purged_text
 from planter.core.deadlines import LATE_MS
 from planter.core.evolve import has_ended, is_over
 from planter.core.fleet import Fleet
@@ -97,12 +97,17 @@ def _take(step: Step, given: i.AnyInput) -> None:
             _report(step, given)
         case i.RuntimeLost():
             _runtime_lost(step, given)
+        case i.Forget():
+            _forget(step, given)
         case _:
             assert_never(given)
 
 
 def _start(step: Step, given: i.StartPlan) -> None:
     session = step.session
+    if session.status is SessionStatus.PURGED:
+        step.refuse(given.sequence, "session.purged", purged_text(session))
+        return
     if session.status in (SessionStatus.RUNNING, SessionStatus.PAUSED):
         if session.plan_digest == given.plan.digest:
             step.repeated(given.sequence)
@@ -115,6 +120,15 @@ def _start(step: Step, given: i.StartPlan) -> None:
             )
         return
     step.emit(e.PlanApplied(revision=session.revision + 1, digest=given.plan.digest, plan=given.plan))
+
+
+def _forget(step: Step, given: i.Forget) -> None:
+    session = step.session
+    if has_ended(session) and session.status is not SessionStatus.PURGED and session.sequence == given.known:
+        purged = e.SessionPurged(status=session.status, revision=session.revision, created=session.created)
+        step.emit(purged)
+    if session.status is SessionStatus.PURGED:  # again, should it not have been done the first time
+        step.effects.append(f.RemoveHistory())
 
 
 # -- what runtimes say -------------------------------------------------------------------------

@@ -43,6 +43,10 @@ class Say(Effect, frozen=True):
     attempt: int | None = None
 
 
+class RemoveHistory(Effect, frozen=True):
+    """Remove everything that is stored of a purged session, except that it was."""
+
+
 class Ignore(Effect, frozen=True):
     """An input had no effect; the operator's log should say why."""
 
@@ -50,4 +54,4 @@ class Ignore(Effect, frozen=True):
     reason: str
 
 
-AnyEffect = PublishTarget | PublishState | CancelAttempt | Say | Ignore
+AnyEffect = PublishTarget | PublishState | CancelAttempt | Say | RemoveHistory | Ignore

@@ -69,6 +69,15 @@ class SessionEnded(Event, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class SessionPurged(Event, frozen=True, kw_only=True):
+    """Retention: all records before this one may be removed, and the id is not used again."""
+
+    status: SessionStatus
+    """How the session had ended."""
+    revision: int
+    created: int
+
+
 class ClockSetBack(Event, frozen=True, kw_only=True):
     """The journal is ahead of the clock: another planner's was fast, or ours was set. Waits move with it."""
 
@@ -214,6 +223,7 @@ AnyEvent = (
     | CancelRequested
     | SessionReopened
     | SessionEnded
+    | SessionPurged
     | ClockSetBack
     | InputRefused
     | PhaseReady

@@ -12,7 +12,7 @@ import msgspec
 
 from planter.core import events as e
 from planter.core.deadlines import arm, has_begun
-from planter.core.graph import Graph
+from planter.core.graph import graph_of
 from planter.core.plan import FailureAction
 from planter.core.session import PROVISIONAL, PhaseState, Session
 from planter.core.status import (
@@ -129,7 +129,7 @@ def _plan_applied(session: Session, event: e.PlanApplied, at: int) -> None:
     before = {spec.id: (spec, phase) for spec, phase in pairs}
     ids = {spec.id for spec in event.plan.phases}
     session.known |= {name for name, (_, phase) in before.items() if _is_done(phase) and name not in ids}
-    session.graph = Graph(event.plan)
+    session.graph = graph_of(event.plan)
     session.revision = event.revision
     session.phases = [_fresh(before.get(spec.id)) for spec in event.plan.phases]
     for index in session.graph.order:
@@ -262,6 +262,20 @@ def _session_ended(session: Session, event: e.SessionEnded, at: int) -> None:
     session.cancelling = False
     session.cancel_due = 0
     session.timers.clear()
+
+
+def _session_purged(session: Session, event: e.SessionPurged, at: int) -> None:
+    """Leave what a fold of this record alone would give."""
+    del at
+    fresh = Session(session.id)
+    for name, value in vars(fresh).items():
+        if name not in ("listening_since", "commits", "sequence", "record", "taken"):
+            setattr(session, name, value)
+    session.status = SessionStatus.PURGED
+    session.reason = f"{event.status}, and its retention time is over"
+    session.revision = event.revision
+    session.created = event.created
+    session.tombstone = PROVISIONAL
 
 
 def _clock_set_back(session: Session, event: e.ClockSetBack, at: int) -> None:
@@ -422,6 +436,7 @@ _APPLY: dict[type, Callable[[Session, Any, int], None]] = {
     e.CancelRequested: _cancel_requested,
     e.SessionReopened: _session_reopened,
     e.SessionEnded: _session_ended,
+    e.SessionPurged: _session_purged,
     e.ClockSetBack: _clock_set_back,
     e.InputRefused: _nothing,
     e.PhaseReady: _phase_ready,

@@ -1,6 +1,7 @@
 """A plan's edges as index lists, built once, so that a step costs what it touches and no more."""
 
 from collections.abc import Sequence
+from weakref import WeakValueDictionary
 
 from planter.core.fleet import Requirement, requirement
 from planter.core.plan import Plan
@@ -10,6 +11,7 @@ class Graph:
     """Index lists over ``plan.phases``. Everything here is fixed once built."""
 
     __slots__ = (
+        "__weakref__",
         "dependents",
         "group_of",
         "groups",
@@ -83,3 +85,12 @@ class Graph:
 
 
 EMPTY = Graph(Plan(digest=""))
+_graphs: WeakValueDictionary[int, Graph] = WeakValueDictionary()
+
+
+def graph_of(plan: Plan) -> Graph:
+    """The graph of this very plan object: made once, as long as somebody holds it."""
+    found = _graphs.get(id(plan))
+    if found is None or found.plan is not plan:
+        found = _graphs[id(plan)] = Graph(plan)
+    return found

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from planter.core.graph import Graph
 from planter.core.plan import Plan
 
 
@@ -18,6 +19,8 @@ class StartPlan(Input, frozen=True, kw_only=True):
     """Apply a plan."""
 
     plan: Plan
+    graph: Graph | None = None
+    """Made beforehand, when that takes long; ``graph_of`` finds it as long as this input exists."""
 
 
 class Refuse(Input, frozen=True, kw_only=True):
@@ -102,6 +105,13 @@ class RuntimeLost(Input, frozen=True, kw_only=True):
     reason: str
 
 
+class Forget(Input, frozen=True, kw_only=True):
+    """The retention time of an ended session is over."""
+
+    known: int
+    """Journal sequence up to which the session was seen to have ended; whatever came later keeps it."""
+
+
 AnyInput = (
     StartPlan
     | Refuse
@@ -113,4 +123,5 @@ AnyInput = (
     | ReportFailed
     | ReportCancelled
     | RuntimeLost
+    | Forget
 )

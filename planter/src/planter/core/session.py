@@ -100,6 +100,8 @@ class Session:
         #: Sequences of the inputs that are in the journal.
         self.taken: set[int] = set()
 
+        #: Journal sequence of the record that purged the session; 0 while there is none.
+        self.tombstone = 0
         #: Number of commits folded in, and the journal sequence and the id of the newest.
         self.commits = 0
         self.sequence = 0
@@ -130,6 +132,8 @@ class Session:
                 self.phases[index].fence = sequence
         self.provisional.clear()
         self.touched.clear()
+        if self.tombstone == PROVISIONAL:
+            self.tombstone = sequence
         self.sequence = sequence
         self.record = record
         self.commits += 1

@@ -33,6 +33,8 @@ class SessionStatus(StrEnum):
     COMPLETE = "complete"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    PURGED = "purged"
+    """Over for so long that only its id is kept, lest it is used again unnoticed."""
 
 
 PHASE_TERMINAL = frozenset(
@@ -40,5 +42,7 @@ PHASE_TERMINAL = frozenset(
 )
 PHASE_OPEN = frozenset({PhaseStatus.TARGETED, PhaseStatus.RUNNING})
 """An attempt is out: somebody may be working on it."""
-SESSION_TERMINAL = frozenset({SessionStatus.COMPLETE, SessionStatus.FAILED, SessionStatus.CANCELLED})
+SESSION_TERMINAL = frozenset(
+    {SessionStatus.COMPLETE, SessionStatus.FAILED, SessionStatus.CANCELLED, SessionStatus.PURGED}
+)
 SESSION_ACTIVE = frozenset({SessionStatus.RUNNING, SessionStatus.PAUSED})

@@ -33,7 +33,7 @@ class ConnectionWatch:
     def __init__(self, nc: Client, planner_id: str) -> None:
         self._nc = nc
         self._subject = subjects.planner_echo(planner_id)
-        #: The question that is out. Cancelling it may not end it (a full write buffer): nobody waits for that.
+        #: The question that is out. Cancelling may not end it (a full write buffer): nobody waits for that.
         self._asking: asyncio.Task[bool] | None = None
 
     async def run(self) -> None:

@@ -16,7 +16,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
 from planter.core import Fleet, Session
-from planter.core.status import SESSION_TERMINAL
+from planter.core.status import SESSION_TERMINAL, SessionStatus
 from planter.shell.assignment import Assignment
 from planter.shell.bare import BareListener
 from planter.shell.clock import monotonic_ms
@@ -33,6 +33,7 @@ from planter.shell.perform import Performer
 from planter.shell.presence import Presence
 from planter.shell.queries import Queries
 from planter.shell.records import RecordWriter, decode_record
+from planter.shell.retention import Retention
 from planter_protocol import assets, headers, messages, subjects
 from planter_protocol.connection import connect
 from planter_protocol.names import random_token
@@ -42,6 +43,8 @@ log = structlog.get_logger(__name__)
 
 _DISCOVERY_SECONDS = 0.25
 """Runtimes answer within this when a planner starts; later ones are welcome, but may cost a second offer."""
+RETAIN_SECONDS = 7 * 24 * 3600.0
+RETAIN_SESSIONS = 10_000
 _DEAD_LETTER_BYTES_MAX = 64 * 1024
 
 
@@ -54,6 +57,10 @@ class PlannerOptions(msgspec.Struct, frozen=True):
     """Of streams and buckets that do not exist yet."""
     wait: float = 10.0
     """Seconds to wait for the server at start."""
+    retain_seconds: float | None = RETAIN_SECONDS
+    """Ended sessions are purged after this long; None: never because of their age."""
+    retain_sessions: int | None = RETAIN_SESSIONS
+    """At most so many ended sessions are kept; None: any number."""
     unfenced: bool = True
     """Take acks and reports of runtimes that know only PMP, for phases that are offered openly."""
 
@@ -102,9 +109,14 @@ class Planner:
     """The parts of a planner, put together."""
 
     def __init__(
-        self, nc: Client, js: JetStreamContext, planner_id: str, key_reader: InputReader, performer: Performer
+        self,
+        nc: Client,
+        js: JetStreamContext,
+        options: PlannerOptions,
+        key_reader: InputReader,
+        performer: Performer,
     ) -> None:
-        self.id = planner_id
+        self.id = planner_id = str(options.planner_id)
         self._nc = nc
         self._js = js
         self._fleet = Fleet()
@@ -115,6 +127,7 @@ class Planner:
         )
         self._records = RecordWriter(js)
         self._bare = BareListener(nc, js)
+        self._retention = Retention(nc, self._host, options.retain_seconds, options.retain_sessions)
         self._queries = Queries(nc, js, self._host, self._info)
         self._assignment: Assignment | None = None
         self._handover: Handover | None = None
@@ -126,7 +139,8 @@ class Planner:
         """A planner with the key that all planners share."""
         key = await load_key(js)
         reader = InputReader(js, key, unfenced=options.unfenced)
-        return cls(nc, js, planner_id, reader, Performer(nc, js, key, planner_id))
+        options = msgspec.structs.replace(options, planner_id=planner_id)
+        return cls(nc, js, options, reader, Performer(nc, js, key, planner_id))
 
     @asynccontextmanager
     async def running(self, tasks: TaskGroup) -> AsyncGenerator[None]:
@@ -140,6 +154,7 @@ class Planner:
         tasks.start_soon(self._host.run, tasks)
         tasks.start_soon(self._watch.run)
         tasks.start_soon(self._records.run)
+        tasks.start_soon(self._retention.run)
         tasks.start_soon(ConnectionWatch(self._nc, self.id).run)
         await presence.start()
         tasks.start_soon(presence.run)
@@ -153,7 +168,7 @@ class Planner:
             await self._nc.flush()
 
     def reconnected(self) -> None:
-        """The server is back: it has forgotten our pulls and may have lost data; we may have missed heartbeats."""
+        """The server is back: our pulls are forgotten, data may be lost, heartbeats may have been missed."""
         self._watch.forgive(monotonic_ms())
         self._records.reconnected()
         self._host.reconnected()
@@ -216,8 +231,11 @@ class Planner:
         await self.acknowledge(delivery)
 
     async def publish_record(self, session: Session) -> None:
-        """Keep the listing true."""
-        await self._records.update(session)
+        """Keep the listing true; a purged session is in none."""
+        if session.status is SessionStatus.PURGED:
+            self._records.forget(session.id)
+        else:
+            await self._records.update(session)
 
     async def listen(self, session: Session) -> None:
         """Hear bare runtimes while the session offers phases openly."""
@@ -226,6 +244,10 @@ class Planner:
     def expect_runtimes(self, session: Session) -> None:
         """Runtimes that the journal names must show up."""
         self._watch.expect(session)
+
+    def forget(self, session_id: str) -> None:
+        """Nothing is kept for it any more."""
+        self._records.forget(session_id)
 
     def hand_over(self, session_id: str, sequence: int) -> None:
         """Somebody else owns it."""

@@ -36,8 +36,10 @@ log = structlog.get_logger(__name__)
 
 BATCH_INPUTS_MAX = 1_000
 BATCH_BYTES_MAX = 256 * 1024
-ENDED_KEPT = 256
-"""Ended sessions stay in memory for queries, this many of them."""
+IDLE_KEPT = 256
+"""Sessions that are over, or another planner's, stay in memory for queries: so many of them at most."""
+IDLE_PHASES_KEPT = 200_000
+"""And with so many phases in all, unless it is only one."""
 _RETRY_SECONDS = 0.5
 STRANGER_DELIVERIES = 2
 """An input for a session without a journal may be in a race with its start for as many deliveries."""
@@ -63,6 +65,9 @@ class Surroundings(Protocol):
     def expect_runtimes(self, session: Session) -> None:
         """The session was read from its journal: its runtimes must show up."""
 
+    def forget(self, session_id: str) -> None:
+        """The session has left this planner's memory."""
+
     def hand_over(self, session_id: str, sequence: int) -> None:
         """The session is another planner's to watch over: it has to know it up to this journal sequence."""
 
@@ -80,6 +85,8 @@ class Entry:
         self.check = False
         #: Taken over from another planner: what we have of it was only good for answering questions.
         self.stale = False
+        #: Time for which a timer of the host is set, 0 for none.
+        self.due = 0
         #: Journal sequence that the session is known to have reached.
         self.at_least = 0
         #: It was woken because there is room; this often the chance may be passed on to others.
@@ -103,6 +110,9 @@ class SessionHost:
         self._fleet = fleet
         self._around = around
         self._entries: OrderedDict[str, Entry] = OrderedDict()
+        #: Those of the entries that may be forgotten, and how many phases each has; oldest first.
+        self._idle: OrderedDict[str, int] = OrderedDict()
+        self._idle_phases = 0
         self._waiting: OrderedDict[str, None] = OrderedDict()
         self._timers: list[tuple[int, str]] = []
         self._timer_set = asyncio.Event()
@@ -179,6 +189,8 @@ class SessionHost:
             if not self.owns(entry.id):
                 self._count(entry.id, {})  # its load is its new planner's to count
                 self._hand_over(entry)
+            self._note_idle(entry)
+        self._trim()
 
     def take_over(self, session_id: str, sequence: int = 0) -> None:
         """A session has become ours: read it anew, say again what may be lost, and do what is due.
@@ -208,7 +220,7 @@ class SessionHost:
             if found is None:
                 self._drop(entry)
             yield found
-        self._trim()
+        self._settle_idle(entry)
 
     @property
     def size(self) -> int:
@@ -224,10 +236,13 @@ class SessionHost:
             self._timer_set.clear()
             now = self._clock.now_ms()
             while self._timers and self._timers[0][0] <= now:
-                _, session_id = heapq.heappop(self._timers)
-                if session_id in self._entries and self.owns(session_id):
+                due, session_id = heapq.heappop(self._timers)
+                entry = self._entries.get(session_id)
+                if entry is None or entry.due != due:
+                    continue  # it was set for another time since
+                entry.due = 0
+                if self.owns(session_id):
                     passing("timer.fired")
-                    entry = self._entries[session_id]
                     entry.check = entry.wanted = True
                     self._wake(entry)
             pause = (self._timers[0][0] - now) / 1000 if self._timers else 3600.0
@@ -302,7 +317,7 @@ class SessionHost:
                         await self._broken(entry, "it breaks the planner (see its log)")
         finally:
             entry.running = False
-        self._trim()
+        self._settle_idle(entry)
 
     async def _step(self, entry: Entry) -> None:
         entry.wanted = False
@@ -357,6 +372,10 @@ class SessionHost:
         size = 0
         while entry.deliveries and len(inputs) < BATCH_INPUTS_MAX and size < BATCH_BYTES_MAX:
             verb, delivery = entry.deliveries.popleft()
+            if entry.session is not None and delivery.sequence in entry.session.taken:
+                self._in_flight.discard(delivery.sequence)
+                await self._around.acknowledge(delivery)  # delivered again; a manifest is not read twice
+                continue
             size += len(delivery.data)
             try:
                 inputs += await self._reader.read(entry.id, verb, delivery)
@@ -400,7 +419,8 @@ class SessionHost:
         else:
             self._waiting.pop(session.id, None)
         due = session.next_due()
-        if due is not None:
+        if due is not None and due != entry.due:
+            entry.due = due
             heapq.heappush(self._timers, (due, session.id))
             self._timer_set.set()
 
@@ -447,6 +467,7 @@ class SessionHost:
     def _drop(self, entry: Entry) -> None:
         """Forget the state; the next step reads it again."""
         entry.session = None
+        entry.due = 0
         self._count(entry.id, {})
 
     async def _broken(self, entry: Entry, reason: str) -> None:
@@ -460,17 +481,28 @@ class SessionHost:
             if delivery.delivered >= POISON_DELIVERIES:
                 await self._around.bury(delivery, reason)
 
+    def _settle_idle(self, entry: Entry) -> None:
+        """Nothing more is done for the entry now: it may have become one to forget."""
+        self._note_idle(entry)
+        self._trim()
+
+    def _note_idle(self, entry: Entry) -> None:
+        """Whether the entry may be forgotten."""
+        self._idle_phases -= self._idle.pop(entry.id, 0)
+        session = entry.session
+        is_busy = entry.running or entry.deliveries or entry.lock.locked()
+        if not is_busy and (session is None or session.status in SESSION_TERMINAL or not self.owns(entry.id)):
+            self._idle[entry.id] = len(session.phases) if session is not None else 0
+            self._idle_phases += self._idle[entry.id]
+
     def _trim(self) -> None:
-        """Keep active sessions and the newest of the ended ones."""
-        if len(self._entries) <= ENDED_KEPT:
-            return
-        for entry in list(self._entries.values()):
-            if len(self._entries) <= ENDED_KEPT:
-                return
-            idle = not entry.running and not entry.deliveries and not entry.lock.locked()
-            over = (
-                entry.session is None or entry.session.status in SESSION_TERMINAL or not self.owns(entry.id)
-            )
-            if idle and over:
-                del self._entries[entry.id]
-                self._count(entry.id, {})
+        """Keep active sessions and the newest of the others."""
+        while len(self._idle) > IDLE_KEPT or (len(self._idle) > 1 and self._idle_phases > IDLE_PHASES_KEPT):
+            session_id, phases = self._idle.popitem(last=False)
+            self._idle_phases -= phases
+            entry = self._entries[session_id]
+            if not (entry.running or entry.deliveries or entry.lock.locked()):
+                del self._entries[session_id]
+                self._waiting.pop(session_id, None)
+                self._count(session_id, {})
+                self._around.forget(session_id)

@@ -10,7 +10,7 @@ from nats.js import JetStreamContext
 from planter.core import inputs as i
 from planter.shell.intake import Delivery
 from planter.shell.keys import DispatchKey
-from planter.shell.plans import answer, plan_of
+from planter.shell.plans import graph_apart, plan_of
 from planter_protocol import codec, messages
 from planter_protocol.errors import InvalidMessage, ProtocolError
 
@@ -65,7 +65,7 @@ class InputReader:
     async def _start(self, delivery: Delivery) -> i.StartPlan | i.Refuse:
         start = codec.decode(delivery.data, messages.Start)
         try:
-            compiled = await plan_of(self._js, start)
+            read = await plan_of(self._js, start)
         except InvalidMessage as error:
             return i.Refuse(sequence=delivery.sequence, code="manifest.missing", text=str(error))
         except (ProtocolError, NatsError, TimeoutError):
@@ -74,13 +74,15 @@ class InputReader:
             log.exception("manifest.broken", subject=delivery.subject, sequence=delivery.sequence)
             text = "the planner failed on this manifest; its log says why"
             return i.Refuse(sequence=delivery.sequence, code="planner.broken", text=text)
-        if compiled.plan is None:
-            text, problems = answer(compiled.problems)
-            return i.Refuse(sequence=delivery.sequence, code="manifest.invalid", text=text, problems=problems)
+        if read.plan is None:
+            return i.Refuse(
+                sequence=delivery.sequence, code="manifest.invalid", text=read.text, problems=read.problems
+            )
         if start.dry_run:
-            text = f"dry run: the manifest is valid, {len(compiled.plan.phases)} phases; nothing was started"
+            text = f"dry run: the manifest is valid, {len(read.plan.phases)} phases; nothing was started"
             return i.Refuse(sequence=delivery.sequence, code="start.dry_run", text=text)
-        return i.StartPlan(sequence=delivery.sequence, plan=compiled.plan)
+        graph = await graph_apart(read.plan)
+        return i.StartPlan(sequence=delivery.sequence, plan=read.plan, graph=graph)
 
     def _fenced(self, session_id: str, echo: messages.Ack | messages.Report) -> bool:
         if not echo.phase_id:

@@ -15,10 +15,11 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
-from planter.core.events import AnyEvent, PlanApplied
+from planter.core.events import AnyEvent, PlanApplied, SessionPurged
 from planter.core.evolve import apply
 from planter.core.plan import Plan
 from planter.core.session import Session
+from planter.shell.plans import graph_apart
 from planter_protocol import assets, headers, subjects
 from planter_protocol.client import load_object, store_object
 from planter_protocol.codec import timestamp
@@ -130,7 +131,10 @@ class Journal:
             async for stored in read_subject(self._nc, assets.JOURNAL, subject, start=start):
                 record = _decode(session, stored)
                 for event in record.events:
-                    apply(session, await self._with_plan(event), record.at_ms)
+                    if isinstance(event, PlanApplied):
+                        await self._apply_plan(session, event, record.at_ms)
+                    else:
+                        apply(session, event, record.at_ms)
                 session.taken.update(record.inputs)
                 session.seal(stored.sequence, stored.headers.get(headers.MSG_ID, ""))
 
@@ -203,11 +207,12 @@ class Journal:
         await store_object(self._js, reference, data)
         return msgspec.structs.replace(event, plan=None, plan_ref=reference)
 
-    async def _with_plan(self, event: AnyEvent) -> AnyEvent:
-        if not isinstance(event, PlanApplied) or event.plan is not None:
-            return event
-        plan = _plan_decoder.decode(await load_object(self._js, str(event.plan_ref)))
-        return msgspec.structs.replace(event, plan=plan)
+    async def _apply_plan(self, session: Session, event: PlanApplied, at: int) -> None:
+        plan = event.plan
+        if plan is None:
+            plan = _plan_decoder.decode(await load_object(self._js, str(event.plan_ref)))
+        graph = await graph_apart(plan)  # held until it is applied
+        apply(session, msgspec.structs.replace(event, plan=graph.plan), at)
 
 
 def _decode(session: Session, stored: Stored) -> Record:
@@ -219,6 +224,8 @@ def _decode(session: Session, stored: Stored) -> Record:
         raise JournalBroken(f"{where}: {error}") from error
     if record.v > RECORD_VERSION:
         raise JournalBroken(f"{where}: format {record.v} is of a newer planner: update this one")
+    if session.commits == 0 and any(isinstance(event, SessionPurged) for event in record.events):
+        session.commits = record.n - 1  # everything before it was removed
     if record.n != session.commits + 1:
         raise JournalBroken(f"{where}: record {record.n} follows record {session.commits}: some are missing")
     return record

@@ -3,6 +3,7 @@
 Targets and states are plain publishes: a lost one is repaired by the offer's timer, or read by ``get_state``.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import assert_never
 
@@ -16,12 +17,14 @@ from planter.core.session import Session
 from planter.core.status import PHASE_OPEN
 from planter.shell.failpoints import passing
 from planter.shell.keys import DispatchKey
-from planter_protocol import messages, subjects
+from planter_protocol import assets, messages, subjects
 from planter_protocol.codec import encode, timestamp
 
 log = structlog.get_logger(__name__)
 
 _TARGETS_BYTES_MAX = 256 * 1024
+_PORTION = 500
+"""Effects that are carried out before others get a turn: about ten milliseconds."""
 
 
 class Performer:
@@ -38,7 +41,9 @@ class Performer:
         addressed: dict[str, list[bytes]] = {}
         state_subject = subjects.state(session.id)
         passing("effects.begin")
-        for effect in effects:
+        for number, effect in enumerate(effects, start=1):
+            if number % _PORTION == 0:
+                await asyncio.sleep(0)  # publishing alone gives nobody else a turn
             match effect:
                 case f.PublishTarget():
                     await self._target(session, effect, addressed)
@@ -48,6 +53,8 @@ class Performer:
                     await self._cancel(session, effect)
                 case f.Say():
                     await self._say(session, effect, now)
+                case f.RemoveHistory():
+                    await self._remove_history(session)
                 case f.Ignore():
                     log.info("input.ignored", session=session.id, phase=effect.phase_id, reason=effect.reason)
                 case _:
@@ -124,6 +131,18 @@ class Performer:
             reason=effect.reason,
         )
         await self._nc.publish(subjects.runtime_control(effect.runtime_id), encode(message))
+
+    async def _remove_history(self, session: Session) -> None:
+        """Of the journal, what is before the record that purged the session; of all else, everything."""
+        bucket = assets.SESSIONS_BUCKET
+        try:
+            subject = subjects.journal(session.id)
+            await self._js.purge_stream(assets.JOURNAL, seq=session.tombstone, subject=subject)
+            await self._js.purge_stream(assets.LOGS, subject=subjects.log(session.id))
+            # The listing comes last: as long as the session is in it, the next sweep tries again.
+            await self._js.purge_stream(f"KV_{bucket}", subject=f"$KV.{bucket}.{session.id}")
+        except (TimeoutError, NatsError) as error:
+            log.info("retention.unfinished", session=session.id, error=str(error) or type(error).__name__)
 
     async def _say(self, session: Session, effect: f.Say, now: int) -> None:
         message = messages.Log(

@@ -1,22 +1,44 @@
 """From the bytes of a start message to a compiled plan."""
 
+import sys
+from typing import Any
+
+import anyio
 import anyio.to_thread
 import msgspec
+import structlog
 from nats.js import JetStreamContext
 
 import planter_schemas as schemas
-from planter.compile import Compiled, compile_manifest
+from planter.compile import compile_manifest
+from planter.core.graph import Graph, graph_of
+from planter.core.plan import Plan
 from planter_protocol import messages
 from planter_protocol.client import load_object
 from planter_protocol.errors import InvalidMessage
 
+log = structlog.get_logger(__name__)
+
 _THREAD_FROM_BYTES = 64 * 1024
+_PROCESS_FROM_BYTES = 1024 * 1024
+_THREAD_FROM_PHASES = 2_000
 PROBLEMS_MAX = 100
 """More problems than this are counted, not listed, in an answer."""
 
 
-async def plan_of(js: JetStreamContext, start: messages.Start) -> Compiled:
+class Reading(msgspec.Struct, frozen=True):
+    """What became of a manifest: a plan, or what is wrong with it, for an answer on the wire."""
+
+    plan: Plan | None
+    text: str = ""
+    problems: tuple[dict[str, Any], ...] = ()
+
+
+async def plan_of(js: JetStreamContext, start: messages.Start) -> Reading:
     """Read, check and compile the manifest of a start message.
+
+    Others do not wait for one large manifest: it is read in a thread, and a very large one in a process of its
+    own: a thread would still take every other moment from us, and its memory would stay ours.
 
     Raises:
         InvalidMessage: there is no manifest, or its reference leads nowhere.
@@ -28,19 +50,49 @@ async def plan_of(js: JetStreamContext, start: messages.Start) -> Compiled:
     else:
         raise InvalidMessage("Start", "it has neither manifest nor manifestRef")
     if len(data) < _THREAD_FROM_BYTES:
-        return _compile(data)
-    return await anyio.to_thread.run_sync(_compile, data)  # others do not wait for one large manifest
+        return read_manifest(data)
+    if len(data) < _PROCESS_FROM_BYTES:
+        return await anyio.to_thread.run_sync(read_manifest, data)
+    command = [sys.executable, "-m", "planter.shell.manifest_reader"]
+    done = await anyio.run_process(command, input=data, check=False)
+    if done.returncode != 0:
+        log.error("manifest.reader_ended", status=done.returncode, stderr=done.stderr[-2000:].decode())
+        raise ManifestUnreadable(done.returncode)
+    return _readings.decode(done.stdout)
 
 
-def answer(problems: tuple[schemas.Problem, ...]) -> tuple[str, tuple[dict[str, object], ...]]:
-    """A sentence and the list of what is wrong, for an answer on the wire."""
+async def graph_apart(plan: Plan) -> Graph:
+    """The plan's graph; that of a large plan is made in a thread. Keep it until the plan is applied."""
+    if len(plan.phases) < _THREAD_FROM_PHASES:
+        return graph_of(plan)
+    return await anyio.to_thread.run_sync(graph_of, plan)
+
+
+class ManifestUnreadable(Exception):
+    """The process that reads a large manifest has ended without a result."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the process that reads large manifests ended with status {status}")
+
+
+def read_manifest(data: bytes) -> Reading:
+    """Read, check and compile: JSON, or YAML text as a JSON string, so that its places stay true."""
+    if data[:1] == b'"':
+        loaded = schemas.load_manifest(msgspec.json.decode(data, type=str), format="yaml")
+    else:
+        loaded = schemas.load_manifest(data, format="json")
+    compiled = compile_manifest(loaded)
+    if compiled.plan is not None:
+        return Reading(compiled.plan)
+    return Reading(None, *_answer(compiled.problems))
+
+
+def _answer(problems: tuple[schemas.Problem, ...]) -> tuple[str, tuple[dict[str, object], ...]]:
+    """A sentence, and the list of what is wrong."""
     errors = [problem for problem in problems if problem.severity == "error"]
     count = f"{len(errors)} problem{'s' if len(errors) != 1 else ''}"
     first = f"{errors[0].message}" if errors else ""
     return f"the manifest is not valid: {count}; {first}", tuple(p.to_json() for p in errors[:PROBLEMS_MAX])
 
 
-def _compile(data: bytes) -> Compiled:
-    if data[:1] == b'"':  # YAML text as a JSON string, so that its lines and columns stay true
-        return compile_manifest(schemas.load_manifest(msgspec.json.decode(data, type=str), format="yaml"))
-    return compile_manifest(schemas.load_manifest(data, format="json"))
+_readings = msgspec.json.Decoder(Reading)

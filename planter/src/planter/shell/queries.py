@@ -1,6 +1,7 @@
 """Requests: ``get_state``, ``diff`` and ``plan.planner.info``. Any planner may answer any of them."""
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 from nats.aio.client import Client
@@ -9,7 +10,7 @@ from nats.js import JetStreamContext
 
 from planter.shell.host import SessionHost
 from planter.shell.journal import JournalBroken
-from planter.shell.plans import answer, plan_of
+from planter.shell.plans import plan_of
 from planter.shell.views import diff, session_state
 from planter_protocol import messages, subjects
 from planter_protocol.codec import decode, encode
@@ -76,12 +77,11 @@ class Queries:
         parsed = subjects.parse_session(message.subject)
         if parsed is None:
             raise InvalidMessage("request", f"{message.subject} names no valid session id")
-        compiled = await plan_of(self._js, decode(message.data, messages.Start))
-        if compiled.plan is None:
-            text, problems = answer(compiled.problems)
-            return _refusal("manifest.invalid", text, problems)
+        read = await plan_of(self._js, decode(message.data, messages.Start))
+        if read.plan is None:
+            return _refusal("manifest.invalid", read.text, read.problems)
         async with self._host.viewing(parsed.session) as session:
-            reply = encode(diff(session, parsed.session, compiled.plan))
+            reply = encode(diff(session, parsed.session, read.plan))
         if len(reply) > _MESSAGE_BYTES_ROOM:
             return _refusal(
                 "reply.too_large", f"the difference has {len(reply):,} bytes: more than a message holds"
@@ -97,5 +97,5 @@ def _unknown(session_id: str) -> bytes:
     return _refusal("session.unknown", f"session '{session_id}' is not known on this server")
 
 
-def _refusal(code: str, text: str, problems: tuple[dict[str, object], ...] = ()) -> bytes:
+def _refusal(code: str, text: str, problems: tuple[dict[str, Any], ...] = ()) -> bytes:
     return encode(messages.Refusal(error=messages.ErrorReply(code=code, text=text, problems=problems)))

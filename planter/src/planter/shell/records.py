@@ -58,6 +58,7 @@ class RecordWriter:
         """The session has left this planner's memory."""
         self._written.pop(session_id, None)
         self._known.pop(session_id, None)
+        self._dirty.pop(session_id, None)
 
     async def run(self) -> None:
         """Write what has changed, a few times a second, until cancelled."""
