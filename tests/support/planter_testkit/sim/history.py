@@ -12,6 +12,7 @@ import structlog
 
 import planter.shell.clock
 import planter.shell.partitions
+import planter.shell.retention
 import planter_protocol.names
 import planter_runtime.agent
 import planter_runtime.phase_log
@@ -105,6 +106,7 @@ def configure(*, verbose: bool) -> None:
     level = logging.DEBUG if verbose else logging.ERROR
     structlog.configure(processors=[_log], wrapper_class=structlog.make_filtering_bound_logger(level))
     logging.disable(logging.CRITICAL)
+    planter.shell.retention.SWEEP_SECONDS = 1.0
     planter.shell.partitions.PARTITIONS = PARTITIONS
     assets.PARTITIONS = PARTITIONS
     sys.unraisablehook = lambda _: None  # generators of processes that were killed

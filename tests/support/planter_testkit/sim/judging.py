@@ -75,7 +75,10 @@ def violations(world: World, scenario: Scenario) -> list[str]:
     found += [f"loop: {error}" for error in world.loop.errors]
     found += [error for client in world.clients for error in client.failed_callbacks]
     sessions = session_records(world)
-    for name, records in sessions.items():
+    for name, records in list(sessions.items()):
+        if _is_purged(records):
+            found += _judge_purged(name, records)
+            continue
         found += _judge_session(name, records)
         session = folded(name, records)
         if _has_plan(records) and session.status not in SESSION_TERMINAL:
@@ -86,8 +89,9 @@ def violations(world: World, scenario: Scenario) -> list[str]:
     found += _judge_inputs(world, scenario, sessions)
     found += _judge_effects(world, sessions)
     for watched in scenario.watched:
-        wanted = [kept.sequence for kept in sessions.get(watched.session, ())]
-        if watched.sequences != wanted:
+        records = sessions.get(watched.session, [])
+        wanted = [kept.sequence for kept in records]
+        if not _is_purged(records) and watched.sequences != wanted:
             found.append(f"I10 observation: {watched.session}: {watched.sequences} instead of {wanted}")
     return found
 
@@ -97,8 +101,9 @@ def _violations_after_loss(world: World) -> list[str]:
     found = [text for text in world.seen_wrong if "journal.shorter" not in text and "I4" not in text]
     found += [f"loop: {error}" for error in world.loop.errors]
     for name, records in session_records(world).items():
-        found += _judge_session(name, records)
-        found += _judge_memory(world, folded(name, records))
+        if not _is_purged(records):
+            found += _judge_session(name, records)
+            found += _judge_memory(world, folded(name, records))
     return found
 
 
@@ -115,6 +120,17 @@ def _judge_session(name: str, records: list[Kept]) -> list[str]:
     except Violation as error:
         return [str(error)]
     return []
+
+
+def _judge_purged(name: str, records: list[Kept]) -> list[str]:
+    """I8: nothing begins any more under the id of a purged session."""
+    after = [event["type"] for kept in records for event in _commits.decode(kept.data).events]
+    begun = {"PlanApplied", "PhaseTargeted", "SessionReopened"} & set(after[after.index("SessionPurged") :])
+    return [f"I8 termination: session {name} was purged, and goes on: {sorted(begun)}"] if begun else []
+
+
+def _is_purged(records: list[Kept]) -> bool:
+    return any(b'"SessionPurged"' in kept.data for kept in records)
 
 
 def _judge_budget(world: World, name: str, records: list[Kept]) -> list[str]:
@@ -208,6 +224,8 @@ def _judge_inputs(world: World, scenario: Scenario, sessions: dict[str, list[Kep
     found: list[str] = []
     inputs = world.server.streams[assets.IN]
     for sequence, kept in inputs.messages.items():
+        if _is_purged(sessions.get(kept.subject.split(".")[2], [])):
+            continue  # the records that named it are gone
         if named[sequence] > 1:
             found.append(f"I3 input once: {kept.subject} {sequence} is in {named[sequence]} records")
         elif named[sequence] == 0 and sequence not in buried:
@@ -235,7 +253,7 @@ def _judge_effects(world: World, sessions: dict[str, list[Kept]]) -> list[str]:
     for name, records in sessions.items():
         fences: dict[str, int] = {}
         by_handler: set[str] = set()
-        for kept in records:
+        for kept in records if not _is_purged(records) else ():
             for event in _commits.decode(kept.data).events:
                 if event["type"] == "PlanApplied":
                     by_handler = {p["id"] for p in event["plan"].get("phases", ()) if "kind" not in p}
@@ -253,7 +271,7 @@ def _has_ended(records: list[Kept]) -> bool:
     ended = False
     for kept in records:
         for event in _commits.decode(kept.data).events:
-            if event["type"] == "SessionEnded":
+            if event["type"] in ("SessionEnded", "SessionPurged"):
                 ended = True
             elif event["type"] in ("PlanApplied", "SessionReopened"):
                 ended = False

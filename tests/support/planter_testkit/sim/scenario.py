@@ -15,6 +15,13 @@ from planter_testkit.sim.world import Node, World
 FAULTS_SECONDS = 4.0
 """Faults begin within this time; by twice of it every one is over."""
 SKEWS_MS = (-3_600_000, -5_000, 5_000, 3_600_000)
+TIMEOUTS = (
+    "200ms",
+    "2s",
+    {"scheduleToStart": "3s"},
+    {"scheduleToClose": "4s"},
+    {"startToClose": "1s", "heartbeat": "500ms"},
+)
 COMMANDS = ("pause", "resume", "resume", "cancel", "retry", "retry", "skip", "rerun")
 
 
@@ -40,7 +47,8 @@ class Scenario:
     def __init__(self, world: World, draw: random.Random) -> None:
         self.world = world
         self.draw = draw
-        self.is_crowded = draw.random() < 0.1
+        self.is_crowded = draw.random() < 0.15
+        world.retain_seconds = draw.choice((1.0, 5.0)) if draw.random() < 0.1 else None
         self.sessions = [f"s{n}" for n in range(6 if self.is_crowded else draw.choice((1, 1, 2, 3)))]
         self.confirmed: list[Sent] = []
         self.watched: list[Watched] = []
@@ -57,6 +65,8 @@ class Scenario:
             self._at(draw.random() * 0.1, self.world.start_planner, f"planner-{n}")
             if draw.random() < 0.2:
                 self.world.skews[f"planner-{n}"] = draw.choice(SKEWS_MS)
+                if draw.random() < 0.5:  # somebody with another clock goes on
+                    self._at(0.5 + draw.random() * 2, self._kill_planner)
         for n in range(1 if self.is_crowded else draw.choice((1, 1, 2))):
             self._at(draw.random() * 0.1, self.world.start_runtime, f"runtime-{n}")
         client = self.world.client("client")
@@ -292,7 +302,7 @@ def _phase(draw: random.Random, number: int) -> dict[str, Any]:
         spec["retry"] = {"maxAttempts": draw.choice((2, 3))}
         spec["x-retry"] = {"initial": draw.choice(("10ms", "300ms", "2s"))}
     if draw.random() < 0.15:
-        spec["x-timeout"] = draw.choice(("200ms", "2s"))
+        spec["x-timeout"] = draw.choice(TIMEOUTS)
     if draw.random() < 0.2:
         spec["onFailure"] = {"action": draw.choice(("continue", "abort", "raise", "log"))}
     if draw.random() < 0.1:

@@ -77,6 +77,8 @@ class World:
         self.behaviour_seed = draw.random()
         #: Confirmed writes were lost with the power: what they said cannot be asked for.
         self.has_lost = False
+        #: After how long planners purge ended sessions.
+        self.retain_seconds: float | None = None
         #: What a runtime may have.
         self.slots: tuple[int, ...] = (1, 2, 4)
         #: By how many milliseconds the clock of a process is ahead when it starts.
@@ -165,7 +167,12 @@ class World:
 
     async def _planner(self, node: Node) -> None:
         nc: Any = node.client
-        options = PlannerOptions(nats_url="sim", planner_id=node.process.name.replace(".", "-"))
+        options = PlannerOptions(
+            nats_url="sim",
+            planner_id=node.process.name.replace(".", "-"),
+            retain_seconds=self.retain_seconds,
+            retain_sessions=None,
+        )
         js = nc.jetstream(timeout=5)
         planner = await Planner.create(nc, js, str(options.planner_id), options)
         node.planner = planner
