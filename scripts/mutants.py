@@ -41,7 +41,7 @@ MUTANTS = (
         "no-compare-and-set",
         "the journal is appended to without comparing the subject's last sequence",
         JOURNAL,
-        "headers.EXPECTED_LAST_SUBJECT_SEQUENCE: str(expected),",
+        "headers.EXPECTED_LAST_SUBJECT_SEQUENCE: str(before.sequence),",
         "",
     ),
     Mutant(
@@ -63,18 +63,18 @@ MUTANTS = (
         "timeout-taken-for-success",
         "an append that was not confirmed in time counts as done",
         JOURNAL,
-        "                found = await self._find(subject, record_id, expected, error)\n",
-        "                found = expected + 1\n",
+        "                found = await self._find(subject, record_id, before, error)\n",
+        "                found = before.sequence + 1\n",
     ),
     Mutant(
         "fenced-planner-goes-on",
         "a planner that lost against another appends after it, on its old state",
         JOURNAL,
-        "                found = await self._find(subject, record_id, expected, error)\n",
+        "                found = await self._find(subject, record_id, before, error)\n",
         "                try:\n"
-        "                    found = await self._find(subject, record_id, expected, error)\n"
+        "                    found = await self._find(subject, record_id, before, error)\n"
         "                except Fenced:\n"
-        "                    expected = await self.last(session_id)\n"
+        "                    before = Appended(await self.last(session_id), '')\n"
         "                    continue\n",
     ),
     Mutant(
