@@ -203,6 +203,9 @@ class Heartbeat(Message, frozen=True):
     capabilities: tuple[str, ...] = ()
     state: Literal["ready", "draining", "gone"] = "ready"
     held: tuple[Held, ...] = ()
+    """Every attempt that it has taken and not reported on; what is missing here is asked for again."""
+    held_all: bool = True
+    """False: there are more than fit."""
     lease_ms: int = 15_000
     """Silence for this long means lost."""
     version: str = ""

@@ -311,6 +311,7 @@ class Agent:
     def _description(self) -> bytes:
         settings = self.settings
         held = self._attempts.held()
+        count = len(held)
         while True:
             beat = messages.Heartbeat(
                 runtime_id=settings.runtime_id,
@@ -322,6 +323,7 @@ class Agent:
                 capabilities=settings.capabilities,
                 state=self._state,
                 held=held,
+                held_all=len(held) == count,
                 lease_ms=int(settings.lease_seconds * 1000),
                 version=planter_runtime.__version__,
                 host=socket.gethostname(),

@@ -114,7 +114,10 @@ class Attempts:
         phase = PhaseKey(target.session_id, target.phase_id)
         highest = self._highest(phase)
         if highest is not None and target.fence < highest:
-            return [self._note("target.refused", target, f"stale: fence {highest} is known here")]
+            # Said aloud: after a power failure a journal may give fences out again that are in use here.
+            reason = f"stale: fence {highest} is known here"
+            answer = self._ack(target, accepted=False, reason=reason)
+            return [self._note("target.refused", target, reason), answer]
         if highest is not None and target.fence == highest:
             return self._repeat(phase, target)
         orders = self._supersede(phase)

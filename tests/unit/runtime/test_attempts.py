@@ -98,13 +98,14 @@ def test_work_that_cannot_be_executed_is_rejected_with_the_reason() -> None:
     assert attempts.held() == ()
 
 
-def test_a_lower_fence_than_the_highest_seen_is_refused_without_an_answer() -> None:
+def test_a_lower_fence_than_the_highest_seen_is_refused() -> None:
     attempts = Attempts("r1", slots=2)
     attempts.offer(target(fence=5), None, NOW)
+    refusal = ["target.refused", "a rejected: stale: fence 5 is known here"]
 
-    assert told(attempts.offer(target(fence=4), None, NOW)) == ["target.refused"]
+    assert told(attempts.offer(target(fence=4), None, NOW)) == refusal
     attempts.finish(key(fence=5), Completed(), NOW)
-    assert told(attempts.offer(target(fence=4), None, NOW)) == ["target.refused"]
+    assert told(attempts.offer(target(fence=4), None, NOW)) == refusal
 
 
 def test_an_equal_fence_gets_what_is_known_again_and_is_not_executed_twice() -> None:

@@ -97,6 +97,8 @@ def _take(step: Step, given: i.AnyInput) -> None:
             _report(step, given)
         case i.RuntimeLost():
             _runtime_lost(step, given)
+        case i.Unheard():
+            _unheard(step, given)
         case i.Forget():
             _forget(step, given)
         case _:
@@ -120,6 +122,17 @@ def _start(step: Step, given: i.StartPlan) -> None:
             )
         return
     step.emit(e.PlanApplied(revision=session.revision + 1, digest=given.plan.digest, plan=given.plan))
+
+
+def _unheard(step: Step, given: i.Unheard) -> None:
+    """Offer the attempt again: a runtime that has ended it says once more how."""
+    session = step.session
+    index = session.graph.index.get(given.phase_id)
+    phase = session.phases[index] if index is not None else None
+    if index is None or phase is None or phase.status not in PHASE_OPEN:
+        return
+    if phase.accepted and phase.fence == given.fence:
+        step.effects.append(f.PublishTarget(index, "its runtime does not name it any more"))
 
 
 def _forget(step: Step, given: i.Forget) -> None:

@@ -131,6 +131,7 @@ def _plan_applied(session: Session, event: e.PlanApplied, at: int) -> None:
     session.known |= {name for name, (_, phase) in before.items() if _is_done(phase) and name not in ids}
     session.graph = graph_of(event.plan)
     session.revision = event.revision
+    session.plan_at = PROVISIONAL
     session.phases = [_fresh(before.get(spec.id)) for spec in event.plan.phases]
     for index in session.graph.order:
         spec = session.spec(index)

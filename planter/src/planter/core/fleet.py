@@ -93,6 +93,13 @@ class Fleet:
         """Attempts that this planner's sessions have out on the runtime."""
         return self._load.get(runtime_id, 0)
 
+    def has_room(self) -> bool:
+        """Whether any runtime could take anything now."""
+        return any(
+            runtime.takes_new and self._load.get(runtime.id, 0) < runtime.slots
+            for runtime in self.runtimes.values()
+        )
+
     def free_for(self, session_id: str, own_load: Mapping[str, int], runtime: Runtime) -> int:
         """Free slots from one session's point of view: its own load is newer than what is settled."""
         settled = self._by_session.get(session_id, {}).get(runtime.id, 0)

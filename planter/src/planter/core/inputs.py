@@ -105,6 +105,13 @@ class RuntimeLost(Input, frozen=True, kw_only=True):
     reason: str
 
 
+class Unheard(Input, frozen=True, kw_only=True):
+    """A runtime took an attempt and does not name it any more: what it said of it has not arrived."""
+
+    phase_id: str
+    fence: int
+
+
 class Forget(Input, frozen=True, kw_only=True):
     """The retention time of an ended session is over."""
 
@@ -123,5 +130,6 @@ AnyInput = (
     | ReportFailed
     | ReportCancelled
     | RuntimeLost
+    | Unheard
     | Forget
 )

@@ -100,6 +100,8 @@ class Session:
         #: Sequences of the inputs that are in the journal.
         self.taken: set[int] = set()
 
+        #: Journal sequence of the record that applied the plan; 0 while there is none.
+        self.plan_at = 0
         #: Journal sequence of the record that purged the session; 0 while there is none.
         self.tombstone = 0
         #: Number of commits folded in, and the journal sequence and the id of the newest.
@@ -132,6 +134,8 @@ class Session:
                 self.phases[index].fence = sequence
         self.provisional.clear()
         self.touched.clear()
+        if self.plan_at == PROVISIONAL:
+            self.plan_at = sequence
         if self.tombstone == PROVISIONAL:
             self.tombstone = sequence
         self.sequence = sequence
@@ -142,10 +146,14 @@ class Session:
         """When a step is needed although nothing comes in; None if never. Stale timers are dropped."""
         while self.timers:
             due, index = self.timers[0]
-            if due == (self.cancel_due if index < 0 else self._due_of(index)):
+            if self.is_set(due, index):
                 return due
             heappop(self.timers)
         return None
+
+    def is_set(self, due: int, index: int) -> bool:
+        """Whether a timer counts still."""
+        return due == (self.cancel_due if index < 0 else self._due_of(index))
 
     def _due_of(self, index: int) -> int:
         return self.phases[index].due if index < len(self.phases) else 0

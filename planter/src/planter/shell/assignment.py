@@ -1,6 +1,7 @@
 """The partitions that this planner takes inputs from: pulls begin and end as planners come and go."""
 
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 from anyio.abc import TaskGroup
@@ -38,7 +39,13 @@ class Assignment:
         for number in set(self._pullers).difference(partitions):
             self._pullers.pop(number).stop()
         for number in sorted(gained):
-            puller = Puller(self._nc, assets.IN, assets.consumer_name(number), self._on_delivery)
+            puller = Puller(
+                self._nc,
+                assets.IN,
+                assets.consumer_name(number),
+                self._on_delivery,
+                partial(self._host.has_room, number),
+            )
             self._pullers[number] = puller
             self._tasks.start_soon(puller.run)
         log.info("planner.assigned", partitions=len(partitions), gained=len(gained))

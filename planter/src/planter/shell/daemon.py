@@ -122,9 +122,7 @@ class Planner:
         self._fleet = Fleet()
         journal = Journal(nc, js, planner_id)
         self._host = SessionHost(journal, key_reader, performer, self._fleet, self)
-        self._watch = FleetWatch(
-            nc, self._fleet, self._host.fleet_changed, self._host.runtime_lost, self._host.disowned
-        )
+        self._watch = FleetWatch(nc, self._fleet, self._host)
         self._records = RecordWriter(js)
         self._bare = BareListener(nc, js)
         self._retention = Retention(nc, self._host, options.retain_seconds, options.retain_sessions)

@@ -1,6 +1,7 @@
 """Heartbeats in, a fleet out: who is there, who is gone, who was somebody else a moment ago."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import anyio
 import msgspec
@@ -24,21 +25,30 @@ _DEAF_MS = 4_000
 UNKNOWN_LEASE_MS = 15_000
 """A runtime that a journal names but that has not been heard of gets this long."""
 
-Lost = Callable[[str, str, str], None]
-Disowned = Callable[[Sequence[messages.Held]], list[messages.Held]]
+
+class Sessions(Protocol):
+    """Who wants to know about runtimes."""
+
+    def fleet_changed(self) -> None:
+        """Placement may have changed."""
+
+    def runtime_lost(self, runtime_id: str, instance: str, reason: str) -> None:
+        """A life of a runtime is over."""
+
+    def disowned(self, held: Sequence[messages.Held]) -> list[messages.Held]:
+        """Those of a runtime's attempts that are not its own any more."""
+
+    def unheard(self, runtime_id: str, instance: str, held: Sequence[messages.Held]) -> None:
+        """All that a runtime holds: what it has taken and does not name is to be asked for again."""
 
 
 class FleetWatch:
     """Keeps the fleet true, and tells when a life of a runtime has ended."""
 
-    def __init__(
-        self, nc: Client, fleet: Fleet, on_change: Callable[[], None], on_lost: Lost, disowned: Disowned
-    ) -> None:
+    def __init__(self, nc: Client, fleet: Fleet, sessions: Sessions) -> None:
         self._nc = nc
         self._fleet = fleet
-        self._on_change = on_change
-        self._on_lost = on_lost
-        self._disowned = disowned
+        self._sessions = sessions
         self._leases: dict[str, int] = {}
         self._expected: dict[tuple[str, str], int] = {}
         self._infos: dict[str, messages.Heartbeat] = {}
@@ -87,7 +97,7 @@ class FleetWatch:
                     (phase.runtime_id, phase.instance), monotonic_ms() + UNKNOWN_LEASE_MS
                 )
             elif known.instance != phase.instance:
-                self._on_lost(phase.runtime_id, phase.instance, "it was restarted")
+                self._sessions.runtime_lost(phase.runtime_id, phase.instance, "it was restarted")
 
     def infos(self) -> tuple[messages.RuntimeInfo, ...]:
         """What the planner knows of each runtime."""
@@ -126,14 +136,16 @@ class FleetWatch:
         for runtime_id, instance in [key for key in self._expected if key[0] == beat.runtime_id]:
             del self._expected[(runtime_id, instance)]
             if instance != beat.instance:
-                self._on_lost(runtime_id, instance, "it was restarted")
+                self._sessions.runtime_lost(runtime_id, instance, "it was restarted")
         self._leases[beat.runtime_id] = monotonic_ms() + beat.lease_ms
         self._infos[beat.runtime_id] = beat
         if self._fleet.put(_runtime(beat)):
             log.info("runtime.seen", runtime=beat.runtime_id, state=beat.state, slots=beat.slots)
-            self._on_change()
-        for held in self._disowned(beat.held):
+            self._sessions.fleet_changed()
+        for held in self._sessions.disowned(beat.held):
             await self._take_back(beat.runtime_id, held)
+        if beat.held_all:
+            self._sessions.unheard(beat.runtime_id, beat.instance, beat.held)
 
     async def _take_back(self, runtime_id: str, held: messages.Held) -> None:
         """A runtime that was away works on what others have got since: tell it to stop."""
@@ -160,15 +172,15 @@ class FleetWatch:
         for (runtime_id, instance), until in list(self._expected.items()):
             if until < now:
                 del self._expected[(runtime_id, instance)]
-                self._on_lost(runtime_id, instance, "it was never heard of again")
+                self._sessions.runtime_lost(runtime_id, instance, "it was never heard of again")
 
     def _lose(self, runtime_id: str, instance: str, reason: str) -> None:
         log.warning("runtime.lost", runtime=runtime_id, reason=reason)
         self._fleet.remove(runtime_id)
         self._leases.pop(runtime_id, None)
         self._infos.pop(runtime_id, None)
-        self._on_lost(runtime_id, instance, reason)
-        self._on_change()
+        self._sessions.runtime_lost(runtime_id, instance, reason)
+        self._sessions.fleet_changed()
 
 
 def _runtime(beat: messages.Heartbeat) -> Runtime:

@@ -36,6 +36,9 @@ log = structlog.get_logger(__name__)
 
 BATCH_INPUTS_MAX = 1_000
 BATCH_BYTES_MAX = 256 * 1024
+BACKLOG_MAX = 500
+BACKLOG_BYTES_MAX = 8 * 1024 * 1024
+"""Inputs of one partition that wait here; more are left with the server until these are dealt with."""
 IDLE_KEPT = 256
 """Sessions that are over, or another planner's, stay in memory for queries: so many of them at most."""
 IDLE_PHASES_KEPT = 200_000
@@ -43,6 +46,8 @@ IDLE_PHASES_KEPT = 200_000
 _RETRY_SECONDS = 0.5
 STRANGER_DELIVERIES = 2
 """An input for a session without a journal may be in a race with its start for as many deliveries."""
+UNHEARD_MS = 10_000
+"""What a runtime has taken this long ago and does not name in its heartbeat is asked for again."""
 POISON_DELIVERIES = 5
 """An input that breaks a step this often goes to the dead letters; the session goes on."""
 
@@ -118,7 +123,10 @@ class SessionHost:
         self._timer_set = asyncio.Event()
         #: Counts how often a slot came free or the fleet changed: a step may have missed it.
         self._chances = 0
-        self._in_flight: set[int] = set()
+        #: Deliveries that are not dealt with yet: size in bytes by sequence.
+        self._in_flight: dict[int, int] = {}
+        #: How many of them, and how many bytes, each partition has.
+        self._backlog: dict[int, tuple[int, int]] = {}
         self._owned: frozenset[int] = frozenset()
         self._tasks: TaskGroup | None = None
         self._stopping = False
@@ -129,10 +137,16 @@ class SessionHost:
         """Queue an input; it is acknowledged once it is in the journal."""
         if delivery.sequence in self._in_flight:
             return  # delivered again while its first delivery is being dealt with
-        self._in_flight.add(delivery.sequence)
+        self._in_flight[delivery.sequence] = len(delivery.data)
+        self._weigh(session_id, 1, len(delivery.data))
         entry = self._entry(session_id)
         entry.deliveries.append((verb, delivery))
         self._wake(entry)
+
+    def has_room(self, partition: int) -> bool:
+        """Whether more inputs of the partition should be asked for: what waits too long comes again."""
+        count, size = self._backlog.get(partition, (0, 0))
+        return count < BACKLOG_MAX and size < BACKLOG_BYTES_MAX
 
     def tell(self, session_id: str, given: i.AnyInput) -> None:
         """Queue an input that is not from the stream."""
@@ -158,11 +172,34 @@ class SessionHost:
             entry = self._entries.get(one.session_id)
             if entry is None or entry.session is None or entry.lock.locked() or not self.owns(entry.id):
                 continue
+            if one.fence > entry.session.sequence:
+                self._verify(entry)  # somebody else has ordered this since
+                continue
             index = entry.session.graph.index.get(one.phase_id)
             phase = entry.session.phases[index] if index is not None else None
             if phase is None or phase.fence > one.fence or phase.status not in PHASE_OPEN:
                 found.append(one)
         return found
+
+    def unheard(self, runtime_id: str, instance: str, held: Sequence[messages.Held]) -> None:
+        """Ask again for attempts that this life of a runtime has taken and does not hold any more.
+
+        Their reports are on the way, mostly; they are lost for good if the server lost what it had confirmed.
+        """
+        named = {(one.session_id, one.phase_id, one.fence) for one in held if self.owns(one.session_id)}
+        if len(named) >= self._fleet.in_use(runtime_id):
+            return
+        before = self._clock.now_ms() - UNHEARD_MS
+        for entry in list(self._entries.values()):
+            session = entry.session
+            if session is None or runtime_id not in session.load or not self.owns(entry.id):
+                continue
+            for spec, phase in zip(session.graph.plan.phases, session.phases, strict=True):
+                if phase.status not in PHASE_OPEN or not phase.accepted or phase.updated > before:
+                    continue
+                is_its = (phase.runtime_id, phase.instance) == (runtime_id, instance)
+                if is_its and (entry.id, spec.id, phase.fence) not in named:
+                    self.tell(entry.id, i.Unheard(phase_id=spec.id, fence=phase.fence))
 
     def fleet_changed(self) -> None:
         """Placement may have changed: everything that waits for it tries again."""
@@ -257,6 +294,11 @@ class SessionHost:
                 async with entry.lock:
                     pass
 
+    def _verify(self, entry: Entry) -> None:
+        """Look whether the journal has gone on without us."""
+        entry.check = entry.wanted = True
+        self._wake(entry)
+
     def owns(self, session_id: str) -> bool:
         """Whether we watch over the session."""
         return partition_of(session_id) in self._owned
@@ -274,9 +316,21 @@ class SessionHost:
             entry.running = True
             self._tasks.start_soon(self._advance, entry)
 
+    def _land(self, entry: Entry, *deliveries: Delivery) -> None:
+        """They are dealt with, or left to come again."""
+        for delivery in deliveries:
+            size = self._in_flight.pop(delivery.sequence, None)
+            if size is not None:
+                self._weigh(entry.id, -1, -size)
+
+    def _weigh(self, session_id: str, count: int, size: int) -> None:
+        partition = partition_of(session_id)
+        before = self._backlog.get(partition, (0, 0))
+        self._backlog[partition] = before[0] + count, before[1] + size
+
     def _wake_waiting(self, count: int, tries: int) -> None:
         """Let those try that wait longest; who has no use for it lets the next one try, ``tries`` times."""
-        while count and self._waiting:
+        while count and self._waiting and (self._fleet.has_room() or not tries):
             session_id, _ = self._waiting.popitem(last=False)
             entry = self._entries.get(session_id)
             if entry is not None and self.owns(session_id):
@@ -353,9 +407,9 @@ class SessionHost:
             entry.deliveries.extendleft(reversed(taken))
             entry.inputs.extendleft(given for given in reversed(inputs) if given.sequence == 0)
             raise
-        self._in_flight.difference_update(delivery.sequence for _, delivery in taken)
+        self._land(entry, *(delivery for _, delivery in taken))
         await self._after(entry, session, decision, now)
-        if self._chances != chances and is_waiting(session):
+        if self._chances != chances and is_waiting(session) and self._fleet.has_room():
             entry.wanted = True  # while the step was under way, another session made room
         self._pass_on(entry, decision)
         passing("input.acknowledge")
@@ -373,14 +427,14 @@ class SessionHost:
         while entry.deliveries and len(inputs) < BATCH_INPUTS_MAX and size < BATCH_BYTES_MAX:
             verb, delivery = entry.deliveries.popleft()
             if entry.session is not None and delivery.sequence in entry.session.taken:
-                self._in_flight.discard(delivery.sequence)
+                self._land(entry, delivery)
                 await self._around.acknowledge(delivery)  # delivered again; a manifest is not read twice
                 continue
             size += len(delivery.data)
             try:
                 inputs += await self._reader.read(entry.id, verb, delivery)
             except InvalidMessage as error:
-                self._in_flight.discard(delivery.sequence)
+                self._land(entry, delivery)
                 await self._around.bury(delivery, str(error))
                 continue
             except BaseException:
@@ -395,7 +449,7 @@ class SessionHost:
         session = entry.session
         if session is None or await self._journal.last(entry.id):
             raise Fenced(f"session {entry.id} has begun elsewhere")
-        self._in_flight.difference_update(delivery.sequence for _, delivery in taken)
+        self._land(entry, *(delivery for _, delivery in taken))
         for _, delivery in taken:
             if delivery.delivered > STRANGER_DELIVERIES:
                 await self._around.bury(delivery, f"there is no session {entry.id!r}")
@@ -476,7 +530,7 @@ class SessionHost:
         broken = [delivery for _, delivery in entry.deliveries]
         entry.deliveries.clear()  # those that are not buried come again, as they are not acknowledged
         entry.inputs.clear()
-        self._in_flight.difference_update(delivery.sequence for delivery in broken)
+        self._land(entry, *broken)
         for delivery in broken:
             if delivery.delivered >= POISON_DELIVERIES:
                 await self._around.bury(delivery, reason)

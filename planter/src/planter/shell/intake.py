@@ -14,7 +14,10 @@ from nats.aio.msg import Msg
 
 log = structlog.get_logger(__name__)
 
-_CREDIT = 2_000
+_CREDIT = 500
+_PULL_BYTES_MAX = 8 * 1024 * 1024
+_FULL_SECONDS = 0.01
+"""Pause before it is looked again whether there is room for more."""
 _EXPIRES_SECONDS = 2.0
 """A planner that stands still keeps its pulls: until they expire, the server sends inputs to it."""
 _SILENT_SECONDS = 3.0
@@ -35,11 +38,17 @@ class Puller:
     """Keeps up to ``_CREDIT`` messages on request and hands each one to ``on_delivery``."""
 
     def __init__(
-        self, nc: Client, stream: str, consumer: str, on_delivery: Callable[[Delivery], None]
+        self,
+        nc: Client,
+        stream: str,
+        consumer: str,
+        on_delivery: Callable[[Delivery], None],
+        has_room: Callable[[], bool],
     ) -> None:
         self._nc = nc
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._on_delivery = on_delivery
+        self._has_room = has_room
         self._inbox = nc.new_inbox()
         self._credit = 0
         self._heard = 0.0
@@ -56,6 +65,9 @@ class Puller:
             if silent:
                 self._credit = 0
             if self._renew.is_set() or silent:
+                if not self._has_room():
+                    await asyncio.sleep(_FULL_SECONDS)
+                    continue
                 self._renew.clear()
                 self._heard = loop.time()
                 await self._pull()
@@ -79,7 +91,7 @@ class Puller:
     async def _pull(self) -> None:
         batch = _CREDIT - self._credit
         self._credit = _CREDIT
-        request = {"batch": batch, "expires": int(_EXPIRES_SECONDS * 1e9)}
+        request = {"batch": batch, "expires": int(_EXPIRES_SECONDS * 1e9), "max_bytes": _PULL_BYTES_MAX}
         if batch > 0:
             await self._nc.publish(self._subject, msgspec.json.encode(request), reply=self._inbox)
 

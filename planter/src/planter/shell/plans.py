@@ -37,8 +37,8 @@ class Reading(msgspec.Struct, frozen=True):
 async def plan_of(js: JetStreamContext, start: messages.Start) -> Reading:
     """Read, check and compile the manifest of a start message.
 
-    Others do not wait for one large manifest: it is read in a thread, and a very large one in a process of its
-    own: a thread would still take every other moment from us, and its memory would stay ours.
+    Others do not wait for one large manifest: it is read in a thread, and a very large one in a process of
+    its own: a thread would still take every other moment from us, and its memory would stay ours.
 
     Raises:
         InvalidMessage: there is no manifest, or its reference leads nowhere.

@@ -1,0 +1,199 @@
+"""A session's state as plain data, and back: so that a long journal need not be folded from its beginning.
+
+``restore(take(session))`` followed by the rest of the journal is the same as folding all of it. Only what the
+journal determines is in it: soft fields begin anew, as after a fold. Whatever follows from the phases is computed
+when it is restored. The plan is not in it either: it stands in the journal.
+
+Phases are stored by column, every field of ``PhaseState`` by its name, whichever there are: a snapshot with other
+fields is not ours to read. Everything here is a cache; whoever cannot use one folds the journal.
+"""
+
+from heapq import heapify
+from typing import Any
+
+import msgspec
+
+from planter.core.graph import Graph
+from planter.core.session import PhaseState, Session
+from planter.core.status import PHASE_OPEN, PhaseStatus, SessionStatus
+
+VERSION = 1
+_FIELDS = msgspec.structs.fields(PhaseState)
+_NAMES = tuple(field.name for field in _FIELDS)
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """The state after one commit."""
+
+    version: int
+    id: str
+    #: Which record it includes last.
+    sequence: int
+    record: str
+    commits: int
+    #: Of the plan, and where in the journal it stands; None and 0 before the first.
+    plan_digest: str | None
+    plan_at: int
+    status: SessionStatus
+    reason: str | None
+    revision: int
+    failing: str | None
+    cancelling: bool
+    paused_at: int
+    created: int
+    updated: int
+    cancel_due: int
+    arrivals: int
+    known: list[str]
+    #: Sorted, each as its distance from the one before.
+    taken: list[int]
+    ready: list[list[tuple[int, int, int]]]
+    timers: list[tuple[int, int]]
+    to_demand: list[tuple[int, int]]
+    #: Field of ``PhaseState`` to its value for each phase; JSON as bytes, None when there is none.
+    phases: dict[str, list[Any]]
+
+
+def take(session: Session) -> Snapshot | None:
+    """The state of a session between two steps; None when there is nothing to keep."""
+    if session.commits == 0 or session.tombstone:
+        return None
+    return Snapshot(
+        version=VERSION,
+        id=session.id,
+        sequence=session.sequence,
+        record=session.record,
+        commits=session.commits,
+        plan_digest=session.plan_digest,
+        plan_at=session.plan_at,
+        status=session.status,
+        reason=session.reason,
+        revision=session.revision,
+        failing=session.failing,
+        cancelling=session.cancelling,
+        paused_at=session.paused_at,
+        created=session.created,
+        updated=session.updated,
+        cancel_due=session.cancel_due,
+        arrivals=session.arrivals,
+        known=sorted(session.known),
+        taken=_distances(session.taken),
+        ready=session.ready,
+        timers=sorted({entry for entry in session.timers if session.is_set(*entry)}),
+        to_demand=session.to_demand,
+        phases={name: [_plain(getattr(phase, name)) for phase in session.phases] for name in _NAMES},
+    )
+
+
+def restore(session: Session, snapshot: Snapshot, graph: Graph) -> None:
+    """Make a new session what it was when the snapshot was taken.
+
+    Args:
+        session: nothing may have been folded into it yet.
+        snapshot: of this session; the caller has made sure that the journal has its record.
+        graph: of the plan that the snapshot names.
+
+    Raises:
+        ValueError: the snapshot does not fit this session, this plan or this version.
+    """
+    if snapshot.version != VERSION or tuple(snapshot.phases) != _NAMES:
+        raise ValueError("another version of Planter has taken it")
+    if snapshot.id != session.id or (graph.plan.digest or None) != snapshot.plan_digest:
+        raise ValueError(f"it is of session {snapshot.id} and plan {snapshot.plan_digest}")
+    phases = [PhaseState(*row) for row in zip(*_columns(snapshot), strict=True)]
+    if len(phases) != len(graph.plan.phases):
+        raise ValueError(f"it has {len(phases)} phases, the plan has {len(graph.plan.phases)}")
+    session.phases = phases
+    session.graph = graph
+    session.status = snapshot.status
+    session.reason = snapshot.reason
+    session.revision = snapshot.revision
+    session.failing = snapshot.failing
+    session.cancelling = snapshot.cancelling
+    session.paused_at = snapshot.paused_at
+    session.created = snapshot.created
+    session.updated = snapshot.updated
+    session.cancel_due = snapshot.cancel_due
+    session.arrivals = snapshot.arrivals
+    session.known = set(snapshot.known)
+    session.taken = _sums(snapshot.taken)
+    session.ready = snapshot.ready
+    session.timers = snapshot.timers
+    heapify(session.timers)
+    session.to_demand = snapshot.to_demand
+    session.plan_at = snapshot.plan_at
+    session.sequence = snapshot.sequence
+    session.record = snapshot.record
+    session.commits = snapshot.commits
+    _derive(session)
+
+
+def _derive(session: Session) -> None:
+    """What follows from the phases."""
+    session.counts = dict.fromkeys(PhaseStatus, 0)
+    session.unmet = [0] * len(session.phases)
+    for index, phase in enumerate(session.phases):
+        session.counts[phase.status] += 1
+        if not phase.satisfies:
+            for dependent in session.graph.dependents[index]:
+                session.unmet[dependent] += 1
+        if phase.status not in PHASE_OPEN:
+            continue
+        if phase.instance is None:
+            session.offered.add(index)
+        elif phase.runtime_id is not None:
+            session.load[phase.runtime_id] = session.load.get(phase.runtime_id, 0) + 1
+    for name, waiters in session.graph.waiters.items():
+        if name not in session.known:
+            for index in waiters:
+                session.unmet[index] += 1
+
+
+def _columns(snapshot: Snapshot) -> list[list[Any]]:
+    """The values of each field, as they were."""
+    found: list[list[Any]] = []
+    for field in _FIELDS:
+        column = snapshot.phases[field.name]
+        if field.default is msgspec.UNSET:
+            found.append([msgspec.UNSET if value is None else msgspec.Raw(value) for value in column])
+        else:
+            found.append(msgspec.convert(column, list[field.type]))
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if value is msgspec.UNSET:
+        return None
+    return bytes(value) if isinstance(value, msgspec.Raw) else value
+
+
+def _distances(numbers: set[int]) -> list[int]:
+    ordered = sorted(numbers)
+    return [number - before for number, before in zip(ordered, [0, *ordered], strict=False)]
+
+
+def _sums(distances: list[int]) -> set[int]:
+    found: set[int] = set()
+    number = 0
+    for distance in distances:
+        number += distance
+        found.add(number)
+    return found
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Snapshot)
+
+
+def encode(snapshot: Snapshot) -> bytes:
+    """As bytes (msgpack)."""
+    return _encoder.encode(snapshot)
+
+
+def decode(data: bytes) -> Snapshot:
+    """From bytes.
+
+    Raises:
+        ValueError: they are not a snapshot (``msgspec.DecodeError`` is one).
+    """
+    return _decoder.decode(data)
