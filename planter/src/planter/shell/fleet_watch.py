@@ -37,6 +37,7 @@ class Sessions(Protocol):
 
     def disowned(self, held: Sequence[messages.Held]) -> list[messages.Held]:
         """Those of a runtime's attempts that are not its own any more."""
+        ...
 
     def unheard(self, runtime_id: str, instance: str, held: Sequence[messages.Held]) -> None:
         """All that a runtime holds: what it has taken and does not name is to be asked for again."""

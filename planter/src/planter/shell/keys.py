@@ -33,18 +33,26 @@ class DispatchKey:
         """Whether a planner made this id for exactly this attempt (compared in constant time)."""
         return hmac.compare_digest(dispatch_id, self.sign(session_id, phase_id, attempt, fence))
 
+    async def share(self, js: JetStreamContext) -> None:
+        """The server was away: should it have lost the key, ours is stored again; what is stored counts."""
+        self._key = await _stored_key(js, self._key)
+
 
 async def load_key(js: JetStreamContext) -> DispatchKey:
     """The key that all planners of this server share; made if there is none. The first to write it wins."""
+    return DispatchKey(await _stored_key(js, secrets.token_bytes(_KEY_BYTES)))
+
+
+async def _stored_key(js: JetStreamContext, ours: bytes) -> bytes:
     bucket = await js.key_value(assets.KEYS_BUCKET)
     while True:
         try:
             entry = await bucket.get(_KEY_NAME)
         except KeyNotFoundError:
             try:
-                await bucket.create(_KEY_NAME, secrets.token_bytes(_KEY_BYTES))
+                await bucket.create(_KEY_NAME, ours)
             except KeyWrongLastSequenceError:
                 continue  # another planner was first
             continue
         if entry.value:
-            return DispatchKey(entry.value)
+            return entry.value

@@ -25,7 +25,7 @@ from planter_testkit.sim.world import PARTITIONS, World
 SETTLE_SECONDS = 200.0
 """After the last fault every session must be over within this time; Planter's longest grace is a minute."""
 LOSS_SECONDS = 30.0
-"""Where confirmed writes are lost, sessions may never end."""
+"""Where the key is lost that reports are signed with, sessions may never end."""
 WALL_CLOCK = 1_800_000_000
 _LOOKS_SECONDS = 0.5
 _LOOKS_QUIET = 3
@@ -153,7 +153,7 @@ async def _tell(world: World, scenario: Scenario) -> None:
     while loop.now < scenario.until:  # a fault may put its end on the calendar
         await _sleep(loop, scenario.until - loop.now + 0.01)
     scenario.calm()
-    deadline = loop.now + (LOSS_SECONDS if world.has_lost else SETTLE_SECONDS)
+    deadline = loop.now + (LOSS_SECONDS if world.has_lost_key else SETTLE_SECONDS)
     quiet, resume_at = 0, loop.now + _RESUME_SECONDS
     while loop.now < deadline and quiet < (_LOOKS_WATCHED if scenario.watched else _LOOKS_QUIET):
         await _sleep(loop, _LOOKS_SECONDS)

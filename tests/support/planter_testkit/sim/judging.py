@@ -97,13 +97,16 @@ def violations(world: World, scenario: Scenario) -> list[str]:
 
 
 def _violations_after_loss(world: World) -> list[str]:
-    """Confirmed writes are gone: nobody can finish what they began, but what is left has to be true."""
+    """Confirmed writes are gone: what is left has to be true, and to come to an end."""
     found = [text for text in world.seen_wrong if "journal.shorter" not in text and "I4" not in text]
     found += [f"loop: {error}" for error in world.loop.errors]
     for name, records in session_records(world).items():
         if not _is_purged(records):
+            session = folded(name, records)
             found += _judge_session(name, records)
-            found += _judge_memory(world, folded(name, records))
+            found += _judge_memory(world, session)
+            if _has_plan(records) and session.status not in SESSION_TERMINAL and not world.has_lost_key:
+                found.append(f"I9 progress: session {name} is {session.status}: {_where(session)}")
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from nats.errors import Error as NatsError
 
-from planter_protocol import PlanClient, ProtocolError
+from planter_protocol import PlanClient, ProtocolError, assets
 from planter_testkit.sim.storage import Kept
 from planter_testkit.sim.world import Node, World
 
@@ -253,6 +253,7 @@ class Scenario:
         lost = world.server.crash(power=power)
         world.note(f"server: {'power failure' if power else 'kill -9'}; lost {_counted(lost)}")
         world.has_lost = world.has_lost or bool(lost)
+        world.has_lost_key = world.has_lost_key or f"KV_{assets.KEYS_BUCKET}" in lost
         for client in list(world.clients):
             client.disconnect()
 

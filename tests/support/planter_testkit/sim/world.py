@@ -77,6 +77,8 @@ class World:
         self.behaviour_seed = draw.random()
         #: Confirmed writes were lost with the power: what they said cannot be asked for.
         self.has_lost = False
+        #: Among them the key of the dispatch ids: what was signed with it may be nobody's.
+        self.has_lost_key = False
         #: After how long planners purge ended sessions.
         self.retain_seconds: float | None = None
         #: What a runtime may have.
