@@ -19,6 +19,8 @@ JOURNAL = "PLANTER_JOURNAL"
 LOGS = "PLANTER_LOGS"
 DEAD_LETTERS = "PLANTER_DEAD_LETTERS"
 SESSIONS_BUCKET = "PLANTER_SESSIONS"
+SNAPSHOTS_BUCKET = "PLANTER_SNAPSHOTS"
+"""A cache: may be emptied or removed at any time."""
 KEYS_BUCKET = "PLANTER_KEYS"
 """Only planners may read it: holds the key of the dispatch ids."""
 MANIFESTS_BUCKET = "PLANTER_MANIFESTS"
@@ -91,8 +93,19 @@ BUCKETS: tuple[api.KeyValueConfig, ...] = (
         history=1,
         direct=True,
     ),
+    api.KeyValueConfig(
+        bucket=SNAPSHOTS_BUCKET,
+        description="Planter: states of sessions with long journals, a cache",
+        history=1,
+        direct=True,
+    ),
     api.KeyValueConfig(bucket=KEYS_BUCKET, description="Planter: keys of the planners", history=1),
 )
+
+
+def snapshot_subject(session_id: str, number: int | str) -> str:
+    """Where a part of a session's snapshot is stored; ``number`` from 0, or a wildcard."""
+    return f"$KV.{SNAPSHOTS_BUCKET}.{session_id}.{number}"
 
 
 def consumer_name(partition: int) -> str:

@@ -14,5 +14,7 @@ NUM_PENDING = "Nats-Num-Pending"
 SUBJECT = "Nats-Subject"
 TIME_STAMP = "Nats-Time-Stamp"
 
+SNAPSHOT = "Planter-Snapshot"
+"""On each message of a snapshot: what the messages of one snapshot have in common, and how many they are."""
 REASON = "Planter-Reason"
 """On dead letters: why the input was not read."""

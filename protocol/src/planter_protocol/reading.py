@@ -62,6 +62,11 @@ async def last_message(nc: Client, stream: str, subject: str) -> Stored | None:
     return await _request_one(nc, stream, {"last_by_subj": subject})
 
 
+async def message_at(nc: Client, stream: str, sequence: int) -> Stored | None:
+    """The message with this sequence, None when there is none (any more)."""
+    return await _request_one(nc, stream, {"seq": sequence})
+
+
 async def last_sequence(nc: Client, stream: str, subject: str) -> int:
     """Sequence of the subject's last message, 0 when there is none."""
     found = await last_message(nc, stream, subject)

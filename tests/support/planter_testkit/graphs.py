@@ -28,6 +28,24 @@ def montage_like(width: int, seed: int = 1) -> Tasks:
     return tasks
 
 
+def fan(count: int) -> Tasks:
+    """One task, then all but two of the others at once, then one that waits for them all."""
+    middle = [f"w{n}" for n in range(count - 2)]
+    wide: Tasks = [{"id": name, "deps": ["root"]} for name in middle]
+    return [{"id": "root", "deps": []}, *wide, {"id": "join", "deps": middle}]
+
+
+def layers(count: int, width: int = 200) -> Tasks:
+    """Layer after layer of ``width`` tasks; each waits for three of the layer before."""
+    return [
+        {
+            "id": f"l{n // width}-{n % width}",
+            "deps": sorted({f"l{n // width - 1}-{(n + k) % width}" for k in range(3)}) if n >= width else [],
+        }
+        for n in range(count)
+    ]
+
+
 def as_manifest(tasks: Tasks) -> list[dict[str, Any]]:
     """A phase manifest of no-op phases."""
     return [

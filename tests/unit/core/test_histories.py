@@ -1,6 +1,5 @@
 """Random histories: whatever comes, in whatever order, an independent checker finds the journal true."""
 
-import random
 from typing import Any
 
 import msgspec
@@ -8,70 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planter.core import inputs as i
-from planter.core.deadlines import clocks, run_out
-from planter.core.plan import Backoff, FailureAction, Plan
 from planter.core.status import SESSION_TERMINAL
 from planter_protocol.messages import Commit
-from planter_testkit.builders import World, phase, picture, plan, runtime
+from planter_testkit.builders import World, picture
 from planter_testkit.checker import Verdict, judge
-
-STEPS = 60
-
-
-def random_plan(draw: random.Random) -> Plan:
-    """Up to a dozen phases with random needs and policies."""
-    count = draw.randint(0, 12)
-    names = [f"p{n}" for n in range(count)]
-    phases = [
-        phase(
-            name,
-            *sorted(draw.sample(names[:n], min(n, draw.randint(0, 3)))),
-            max_attempts=draw.choice([1, 1, 2, 3]),
-            backoff=Backoff(initial_ms=draw.choice([0, 10, 1_000])),
-            on_use=draw.random() < 0.15,
-            on_failure=draw.choice([*FailureAction, FailureAction.CONTINUE]),
-            wait_timeout_ms=draw.choice([None, None, None, 2_000]),
-            timeout_ms=draw.choice([None, 5_000]),
-            schedule_to_start_ms=draw.choice([None, None, None, 1_000, 7_000]),
-            schedule_to_close_ms=draw.choice([None, None, 500, 10_000, 50_000]),
-            heartbeat_ms=draw.choice([None, None, 100, 4_000]),
-            priority=draw.choice([0, 0, 1]),
-            kind=draw.choice(["noop", "noop", "noop", "exotic"]),
-        )
-        for n, name in enumerate(names)
-    ]
-    return plan(*phases)
-
-
-def random_input(draw: random.Random, world: World, old: list[i.AnyInput]) -> i.AnyInput | None:
-    """Something that a runtime, a user or the platform could say now; honest, stale or wrong."""
-    if old and draw.random() < 0.15:
-        return draw.choice(old)  # delivered again, or late
-    names = [spec.id for spec in world.session.graph.plan.phases] or ["nothing"]
-    name = draw.choice(world.open() or names)
-    echo = world.echo(name) if name != "nothing" else {"phase_id": name, "sequence": world._number()}
-    roll = draw.random()
-    if roll < 0.45:
-        return i.ReportComplete(**echo)
-    if roll < 0.55:
-        return i.ReportFailed(**echo, message="broken", retryable=draw.random() < 0.8)
-    if roll < 0.61:
-        return i.ReportRunning(**echo)
-    if roll < 0.65:
-        details = draw.choice([msgspec.UNSET, msgspec.Raw(b"1"), msgspec.Raw(b"2")])
-        return i.ReportHeartbeat(**echo, details=details)
-    if roll < 0.72:
-        return i.Acknowledge(**echo, accepted=draw.random() < 0.7, queued=draw.random() < 0.5)
-    if roll < 0.75:
-        return i.ReportCancelled(**echo)
-    if roll < 0.80:
-        return i.RuntimeLost(runtime_id="r1", instance="r1-1", reason="silence")
-    if roll < 0.92:
-        verb = draw.choice(["pause", "resume", "resume", "cancel", "retry", "skip", "rerun"])
-        chosen = draw.choice([*names, None, "unknown"])
-        return i.Command(sequence=world._number(), verb=verb, phase_id=chosen)
-    return i.StartPlan(sequence=world._number(), plan=random_plan(draw))
+from planter_testkit.histories import play
 
 
 def verdict(world: World) -> Verdict:
@@ -82,59 +22,6 @@ def verdict(world: World) -> Verdict:
         data = msgspec.json.encode({**record, "events": events})
         commits.append((sequence, msgspec.json.decode(data, type=Commit)))
     return judge("test", commits, {})
-
-
-def check_counts(world: World) -> None:
-    """Everything that is counted agrees with what it counts."""
-    session = world.session
-    for status, count in session.counts.items():
-        assert count == sum(1 for state in session.phases if state.status is status)
-    for index, needs in enumerate(session.graph.needs):
-        unmet = sum(1 for need in needs if not session.phases[need].satisfies)
-        unmet += sum(1 for name in session.spec(index).external if name not in session.known)
-        assert session.unmet[index] == unmet
-    for runtime_id, count in session.load.items():
-        assert count == sum(
-            1
-            for state in session.phases
-            if state.runtime_id == runtime_id
-            and state.instance
-            and state.status.value in ("targeted", "running")
-        )
-
-
-def check_clocks(world: World) -> None:
-    """After a step nothing has run out, and a timer stands for the first thing that will."""
-    session = world.session
-    for index, state in enumerate(session.phases):
-        assert run_out(session, index, world.now) is None or session.status in SESSION_TERMINAL
-        first = min((at for _, at in clocks(session, index)), default=0)
-        if first and session.status not in SESSION_TERMINAL:
-            assert 0 < state.due <= first
-            assert (state.due, index) in session.timers
-
-
-def play(seed: int) -> World:
-    """One random history."""
-    draw = random.Random(seed)
-    world = World(runtime("r1", slots=draw.choice([1, 2, 10])), runtime("r2", slots=2))
-    world.start(random_plan(draw))
-    old: list[i.AnyInput] = []
-    for _ in range(STEPS):
-        if draw.random() < 0.2:
-            world.pass_time(draw.choice([1, 100, 1_900, 5_000, 40_000]))
-        elif draw.random() < 0.3 and (due := world.session.next_due()) is not None:
-            world.pass_time(max(0, due - world.now))
-        if draw.random() < 0.03:
-            world.session = world.replayed()  # another planner takes over, by its own clock
-            world.now += draw.choice([0, 0, 10_000, -10_000])
-        given = [random_input(draw, world, old) for _ in range(draw.randint(0, 3))]
-        inputs = [one for one in given if one is not None]
-        old += inputs
-        world.step(*inputs)
-        check_counts(world)
-        check_clocks(world)
-    return world
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -4,6 +4,7 @@ It is owned by whoever decides for the session and changed in place by ``evolve.
 could not be appended to the journal leaves it ahead of the truth: throw it away and fold again.
 """
 
+from collections.abc import Mapping
 from heapq import heappop
 
 import msgspec
@@ -141,6 +142,15 @@ class Session:
         self.sequence = sequence
         self.record = record
         self.commits += 1
+
+    def place(self, fences: Mapping[str, int], plan_at: int) -> None:
+        """Before ``seal``, for a commit of several records: where its targets and its plan stand."""
+        for phase_id, sequence in fences.items():
+            index = self.graph.index.get(phase_id)
+            if index is not None and self.phases[index].fence == PROVISIONAL:
+                self.phases[index].fence = sequence
+        if plan_at and self.plan_at == PROVISIONAL:
+            self.plan_at = plan_at
 
     def next_due(self) -> int | None:
         """When a step is needed although nothing comes in; None if never. Stale timers are dropped."""

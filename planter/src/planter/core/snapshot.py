@@ -1,11 +1,11 @@
 """A session's state as plain data, and back: so that a long journal need not be folded from its beginning.
 
 ``restore(take(session))`` followed by the rest of the journal is the same as folding all of it. Only what the
-journal determines is in it: soft fields begin anew, as after a fold. Whatever follows from the phases is computed
+journal determines is in it: soft fields begin anew, as after a fold. What follows from the phases is computed
 when it is restored. The plan is not in it either: it stands in the journal.
 
-Phases are stored by column, every field of ``PhaseState`` by its name, whichever there are: a snapshot with other
-fields is not ours to read. Everything here is a cache; whoever cannot use one folds the journal.
+Phases are stored by column, every field of ``PhaseState`` by its name, whichever there are: a snapshot with
+other fields is not ours to read. It is a cache; whoever cannot use one folds the journal.
 """
 
 from heapq import heapify

@@ -28,12 +28,13 @@ from planter.shell.host import SessionHost
 from planter.shell.inputs import InputReader
 from planter.shell.intake import Delivery
 from planter.shell.journal import Journal
-from planter.shell.keys import load_key
+from planter.shell.keys import DispatchKey, load_key
 from planter.shell.perform import Performer
 from planter.shell.presence import Presence
 from planter.shell.queries import Queries
 from planter.shell.records import RecordWriter, decode_record
 from planter.shell.retention import Retention
+from planter.shell.snapshots import Snapshots
 from planter_protocol import assets, headers, messages, subjects
 from planter_protocol.connection import connect
 from planter_protocol.names import random_token
@@ -108,20 +109,16 @@ async def serve(options: PlannerOptions) -> None:
 class Planner:
     """The parts of a planner, put together."""
 
-    def __init__(
-        self,
-        nc: Client,
-        js: JetStreamContext,
-        options: PlannerOptions,
-        key_reader: InputReader,
-        performer: Performer,
-    ) -> None:
+    def __init__(self, nc: Client, js: JetStreamContext, options: PlannerOptions, key: DispatchKey) -> None:
         self.id = planner_id = str(options.planner_id)
         self._nc = nc
         self._js = js
         self._fleet = Fleet()
-        journal = Journal(nc, js, planner_id)
-        self._host = SessionHost(journal, key_reader, performer, self._fleet, self)
+        self._snapshots = Snapshots(nc, js)
+        journal = Journal(nc, js, planner_id, self._snapshots)
+        reader = InputReader(js, key, unfenced=options.unfenced)
+        performer = Performer(nc, js, key, planner_id)
+        self._host = SessionHost(journal, reader, performer, self._fleet, self)
         self._watch = FleetWatch(nc, self._fleet, self._host)
         self._records = RecordWriter(js)
         self._bare = BareListener(nc, js)
@@ -129,20 +126,21 @@ class Planner:
         self._queries = Queries(nc, js, self._host, self._info)
         self._assignment: Assignment | None = None
         self._handover: Handover | None = None
+        self._tasks: TaskGroup | None = None
+        self._key = key
 
     @classmethod
     async def create(
         cls, nc: Client, js: JetStreamContext, planner_id: str, options: PlannerOptions
     ) -> "Planner":
         """A planner with the key that all planners share."""
-        key = await load_key(js)
-        reader = InputReader(js, key, unfenced=options.unfenced)
         options = msgspec.structs.replace(options, planner_id=planner_id)
-        return cls(nc, js, options, reader, Performer(nc, js, key, planner_id))
+        return cls(nc, js, options, await load_key(js))
 
     @asynccontextmanager
     async def running(self, tasks: TaskGroup) -> AsyncGenerator[None]:
         """Recover what is under way, then take inputs; at the end take no more and finish what was begun."""
+        self._tasks = tasks
         await self._watch.start()
         await self._wait_for_runtimes()
         self._assignment = Assignment(self._nc, tasks, self._host, self._on_delivery)
@@ -152,6 +150,7 @@ class Planner:
         tasks.start_soon(self._host.run, tasks)
         tasks.start_soon(self._watch.run)
         tasks.start_soon(self._records.run)
+        tasks.start_soon(self._snapshots.run)
         tasks.start_soon(self._retention.run)
         tasks.start_soon(ConnectionWatch(self._nc, self.id).run)
         await presence.start()
@@ -168,10 +167,23 @@ class Planner:
     def reconnected(self) -> None:
         """The server is back: our pulls are forgotten, data may be lost, heartbeats may have been missed."""
         self._watch.forgive(monotonic_ms())
+        if self._tasks is not None:
+            self._tasks.start_soon(self._share_key)
         self._records.reconnected()
         self._host.reconnected()
         if self._assignment is not None:
             self._assignment.reconnected()
+
+    async def _share_key(self) -> None:
+        """See to it that the server has the key that we sign with."""
+        while True:
+            try:
+                await self._key.share(self._js)
+            except (TimeoutError, NatsError) as error:
+                log.warning("key.late", error=str(error) or type(error).__name__)
+                await anyio.sleep(1)
+            else:
+                return
 
     async def _wait_for_runtimes(self) -> None:
         """Let runtimes answer before sessions are resumed, if any session may be under way."""
@@ -246,6 +258,11 @@ class Planner:
     def forget(self, session_id: str) -> None:
         """Nothing is kept for it any more."""
         self._records.forget(session_id)
+        self._snapshots.forget(session_id)
+
+    async def stepped(self, session: Session, events: int) -> None:
+        """Take a snapshot when one is due."""
+        await self._snapshots.stepped(session, events)
 
     def hand_over(self, session_id: str, sequence: int) -> None:
         """Somebody else owns it."""

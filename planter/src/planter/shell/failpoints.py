@@ -22,6 +22,8 @@ NAMES = (
     "input.acknowledge",
     "input.acknowledged",
     "input.bury",
+    "snapshot.write",
+    "snapshot.written",
     "timer.fired",
     "session.take_over",
 )

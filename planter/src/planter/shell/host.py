@@ -36,7 +36,9 @@ log = structlog.get_logger(__name__)
 
 BATCH_INPUTS_MAX = 1_000
 BATCH_BYTES_MAX = 256 * 1024
-BACKLOG_MAX = 500
+STEPS_MAX = 128
+"""Sessions that are stepped at a time: a question about one has to wait for as many others at most."""
+BACKLOG_MAX = 128
 BACKLOG_BYTES_MAX = 8 * 1024 * 1024
 """Inputs of one partition that wait here; more are left with the server until these are dealt with."""
 IDLE_KEPT = 256
@@ -69,6 +71,9 @@ class Surroundings(Protocol):
 
     def expect_runtimes(self, session: Session) -> None:
         """The session was read from its journal: its runtimes must show up."""
+
+    async def stepped(self, session: Session, events: int) -> None:
+        """A step is over, and the session as it will be when the next one begins."""
 
     def forget(self, session_id: str) -> None:
         """The session has left this planner's memory."""
@@ -128,6 +133,7 @@ class SessionHost:
         #: How many of them, and how many bytes, each partition has.
         self._backlog: dict[int, tuple[int, int]] = {}
         self._owned: frozenset[int] = frozenset()
+        self._slots = asyncio.Semaphore(STEPS_MAX)
         self._tasks: TaskGroup | None = None
         self._stopping = False
 
@@ -349,7 +355,7 @@ class SessionHost:
         """Step one session until nothing is left to do for it."""
         try:
             while not self._stopping and (entry.deliveries or entry.inputs or entry.wanted):
-                async with entry.lock:
+                async with self._slots, entry.lock:
                     try:
                         await self._step(entry)
                     except Fenced as error:
@@ -417,6 +423,8 @@ class SessionHost:
             await self._around.acknowledge(delivery)
         if taken:
             passing("input.acknowledged")
+        if entry.session is session:
+            await self._around.stepped(session, len(decision.events))
 
     async def _next_batch(self, entry: Entry) -> tuple[list[tuple[str, Delivery]], list[i.AnyInput]]:
         """What to take in now, read and checked; unreadable deliveries are buried on the way."""

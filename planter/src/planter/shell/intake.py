@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 
 log = structlog.get_logger(__name__)
 
-_CREDIT = 500
+_CREDIT = 128
 _PULL_BYTES_MAX = 8 * 1024 * 1024
 _FULL_SECONDS = 0.01
 """Pause before it is looked again whether there is room for more."""

@@ -10,21 +10,28 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
+import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
-from planter.core.events import AnyEvent, PlanApplied, SessionPurged
+from planter.core.events import AnyEvent, PhaseTargeted, PlanApplied, SessionPurged
 from planter.core.evolve import apply
+from planter.core.graph import EMPTY
 from planter.core.plan import Plan
 from planter.core.session import Session
+from planter.core.snapshot import restore
 from planter.shell.plans import graph_apart
+from planter.shell.snapshots import RECORDS, Snapshots
 from planter_protocol import assets, headers, subjects
 from planter_protocol.client import load_object, store_object
 from planter_protocol.codec import timestamp
+from planter_protocol.errors import InvalidMessage
 from planter_protocol.names import random_token
-from planter_protocol.reading import Stored, last_message, read_subject
+from planter_protocol.reading import Stored, last_message, message_at, read_subject
+
+log = structlog.get_logger(__name__)
 
 RECORD_BYTES_MAX = 512 * 1024
 PLAN_INLINE_BYTES_MAX = 128 * 1024
@@ -45,6 +52,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     by: str
     inputs: tuple[int, ...] = ()
     events: tuple[AnyEvent, ...] = ()
+
+
+class _Number(msgspec.Struct):
+    n: int = 0
 
 
 class Fenced(Exception):
@@ -72,16 +83,20 @@ class Appended(NamedTuple):
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)
+_number_decoder = msgspec.json.Decoder(_Number)
 _plan_decoder = msgspec.json.Decoder(Plan)
 
 
 class Journal:
     """All journals of one server."""
 
-    def __init__(self, nc: Client, js: JetStreamContext, planner_id: str) -> None:
+    def __init__(
+        self, nc: Client, js: JetStreamContext, planner_id: str, snapshots: Snapshots | None = None
+    ) -> None:
         self._nc = nc
         self._js = js
         self._planner_id = planner_id
+        self._snapshots = snapshots
         self._reading = asyncio.Semaphore(_READERS_MAX)
 
     async def append(
@@ -103,7 +118,8 @@ class Journal:
         """
         stored = [await self._without_large_plan(event) for event in events]
         last = Appended(session.sequence, session.record)
-        number = session.commits
+        number, plan_at = session.commits, 0
+        fences: dict[str, int] = {}
         for part, chunk in enumerate(_chunks(stored)):
             number += 1
             record = Record(
@@ -116,6 +132,9 @@ class Journal:
             )
             last = await self._append(session.id, last, _encoder.encode(record))
             session.commits = number - 1  # seal() counts the last one
+            fences.update((e.phase_id, last.sequence) for e in chunk if isinstance(e, PhaseTargeted))
+            plan_at = last.sequence if any(isinstance(e, PlanApplied) for e in chunk) else plan_at
+        session.place(fences, plan_at)
         session.taken.update(inputs)
         return last
 
@@ -126,8 +145,10 @@ class Journal:
             JournalBroken: a record is missing, or this planner cannot read it.
         """
         subject = subjects.journal(session.id)
-        start = session.sequence + 1
         async with self._reading:
+            if session.commits == 0:
+                await self._restore(session)
+            start = session.sequence + 1
             async for stored in read_subject(self._nc, assets.JOURNAL, subject, start=start):
                 record = _decode(session, stored)
                 for event in record.events:
@@ -137,6 +158,39 @@ class Journal:
                         apply(session, event, record.at_ms)
                 session.taken.update(record.inputs)
                 session.seal(stored.sequence, stored.headers.get(headers.MSG_ID, ""))
+
+    async def _restore(self, session: Session) -> None:
+        """Begin with the session's snapshot, if its journal is long and has the record that it ends with."""
+        if self._snapshots is None:
+            return
+        newest = await last_message(self._nc, assets.JOURNAL, subjects.journal(session.id))
+        if newest is None or _number_of(newest) < RECORDS:
+            return
+        snapshot = await self._snapshots.read(session.id)
+        if snapshot is None:
+            return
+        try:
+            await self._record_at(session.id, snapshot.sequence, snapshot.commits, snapshot.record)
+            graph = EMPTY
+            if snapshot.plan_at:
+                applied = await self._record_at(session.id, snapshot.plan_at)
+                plans = [event for event in applied.events if isinstance(event, PlanApplied)]
+                graph = await graph_apart(await self._plan_of(plans[-1]))
+            restore(session, snapshot, graph)
+        except (ValueError, IndexError, InvalidMessage) as error:
+            log.info("snapshot.ignored", session=session.id, reason=str(error))
+
+    async def _record_at(
+        self, session_id: str, sequence: int, number: int | None = None, record_id: str | None = None
+    ) -> Record:
+        """The session's record of this sequence; ValueError when it is not there, or another one is."""
+        stored = await message_at(self._nc, assets.JOURNAL, sequence)
+        if stored is None or stored.subject != subjects.journal(session_id):
+            raise ValueError(f"the journal has no record of it at {sequence}")
+        record = _decoder.decode(stored.data)
+        if number not in (None, record.n) or record_id not in (None, stored.headers.get(headers.MSG_ID, "")):
+            raise ValueError(f"the journal has another record at {sequence}")
+        return record
 
     async def is_current(self, session: Session) -> bool:
         """Whether the journal's last record is the last one that the session includes."""
@@ -207,12 +261,18 @@ class Journal:
         await store_object(self._js, reference, data)
         return msgspec.structs.replace(event, plan=None, plan_ref=reference)
 
+    async def _plan_of(self, event: PlanApplied) -> Plan:
+        if event.plan is not None:
+            return event.plan
+        return _plan_decoder.decode(await load_object(self._js, str(event.plan_ref)))
+
     async def _apply_plan(self, session: Session, event: PlanApplied, at: int) -> None:
-        plan = event.plan
-        if plan is None:
-            plan = _plan_decoder.decode(await load_object(self._js, str(event.plan_ref)))
-        graph = await graph_apart(plan)  # held until it is applied
+        graph = await graph_apart(await self._plan_of(event))  # held until it is applied
         apply(session, msgspec.structs.replace(event, plan=graph.plan), at)
+
+
+def _number_of(stored: Stored) -> int:
+    return _number_decoder.decode(stored.data).n
 
 
 def _decode(session: Session, stored: Stored) -> Record:

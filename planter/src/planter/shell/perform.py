@@ -139,6 +139,8 @@ class Performer:
             subject = subjects.journal(session.id)
             await self._js.purge_stream(assets.JOURNAL, seq=session.tombstone, subject=subject)
             await self._js.purge_stream(assets.LOGS, subject=subjects.log(session.id))
+            snapshot = assets.snapshot_subject(session.id, "*")
+            await self._js.purge_stream(f"KV_{assets.SNAPSHOTS_BUCKET}", subject=snapshot)
             # The listing comes last: as long as the session is in it, the next sweep tries again.
             await self._js.purge_stream(f"KV_{bucket}", subject=f"$KV.{bucket}.{session.id}")
         except (TimeoutError, NatsError) as error:

@@ -1,5 +1,6 @@
 """From the bytes of a start message to a compiled plan."""
 
+import asyncio
 import sys
 from typing import Any
 
@@ -21,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 _THREAD_FROM_BYTES = 64 * 1024
 _PROCESS_FROM_BYTES = 1024 * 1024
+_PROCESSES_MAX = 2
 _THREAD_FROM_PHASES = 2_000
 PROBLEMS_MAX = 100
 """More problems than this are counted, not listed, in an answer."""
@@ -53,12 +55,8 @@ async def plan_of(js: JetStreamContext, start: messages.Start) -> Reading:
         return read_manifest(data)
     if len(data) < _PROCESS_FROM_BYTES:
         return await anyio.to_thread.run_sync(read_manifest, data)
-    command = [sys.executable, "-m", "planter.shell.manifest_reader"]
-    done = await anyio.run_process(command, input=data, check=False)
-    if done.returncode != 0:
-        log.error("manifest.reader_ended", status=done.returncode, stderr=done.stderr[-2000:].decode())
-        raise ManifestUnreadable(done.returncode)
-    return _readings.decode(done.stdout)
+    async with _processes:
+        return await _read_apart(data)
 
 
 async def graph_apart(plan: Plan) -> Graph:
@@ -71,8 +69,24 @@ async def graph_apart(plan: Plan) -> Graph:
 class ManifestUnreadable(Exception):
     """The process that reads a large manifest has ended without a result."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int | None) -> None:
         super().__init__(f"the process that reads large manifests ended with status {status}")
+
+
+async def _read_apart(data: bytes) -> Reading:
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "planter.shell.manifest_reader", stdin=pipe, stdout=pipe, stderr=pipe
+    )
+    try:
+        answer, errors = await process.communicate(data)
+    finally:
+        if process.returncode is None:  # we are being stopped
+            process.kill()
+    if process.returncode != 0:
+        log.error("manifest.reader_ended", status=process.returncode, stderr=errors[-2000:].decode())
+        raise ManifestUnreadable(process.returncode)
+    return _readings.decode(answer)
 
 
 def read_manifest(data: bytes) -> Reading:
@@ -95,4 +109,5 @@ def _answer(problems: tuple[schemas.Problem, ...]) -> tuple[str, tuple[dict[str,
     return f"the manifest is not valid: {count}; {first}", tuple(p.to_json() for p in errors[:PROBLEMS_MAX])
 
 
+_processes = anyio.CapacityLimiter(_PROCESSES_MAX)
 _readings = msgspec.json.Decoder(Reading)

@@ -11,8 +11,10 @@ from typing import Any
 import structlog
 
 import planter.shell.clock
+import planter.shell.journal
 import planter.shell.partitions
 import planter.shell.retention
+import planter.shell.snapshots
 import planter_protocol.names
 import planter_runtime.agent
 import planter_runtime.phase_log
@@ -107,6 +109,7 @@ def configure(*, verbose: bool) -> None:
     structlog.configure(processors=[_log], wrapper_class=structlog.make_filtering_bound_logger(level))
     logging.disable(logging.CRITICAL)
     planter.shell.retention.SWEEP_SECONDS = 1.0
+    planter.shell.snapshots.RECORDS = planter.shell.journal.RECORDS = 3  # histories are short
     planter.shell.partitions.PARTITIONS = PARTITIONS
     assets.PARTITIONS = PARTITIONS
     sys.unraisablehook = lambda _: None  # generators of processes that were killed
