@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PARTS  := protocol/src schemas/src runtime/src planter/src
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test sim mutants format lint types imports unit clean
+.PHONY: help setup demo check test sim faults mutants format lint types imports unit clean
 
 help:  ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,9 +42,13 @@ unit: $(BIN)/.ready
 test: check  ## the whole suite
 	$(BIN)/python -m pytest -q tests/integration tests/examples
 	$(BIN)/python -m pytest -q tests/sim
+	$(BIN)/python -m pytest -q tests/faults
 
 sim: $(BIN)/.ready  ## play simulated histories: SEEDS=10000, or one with its trace: SEED=42
 	$(BIN)/python scripts/sim.py $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000))
+
+faults: $(BIN)/.ready  ## kill, stop and cut off real processes for an hour: ONLY=planner-kill, COUNT=30, SEED=7
+	$(BIN)/python scripts/faults.py $(if $(ONLY),--only $(ONLY)) $(if $(COUNT),--count $(COUNT)) --seed $(or $(SEED),1)
 
 mutants: $(BIN)/.ready  ## break the product in a dozen ways; the simulation has to find each (docs/mutants.md)
 	$(BIN)/python scripts/mutants.py

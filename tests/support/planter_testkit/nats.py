@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,8 +23,9 @@ def server_binary() -> str:
 class Server:
     """One nats-server; it can be killed and started again on the same port and folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, arguments: Sequence[str] = ()) -> None:
         self.folder = folder
+        self.arguments = arguments
         self.port = -1
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -39,7 +40,13 @@ class Server:
         shutil.rmtree(ports, ignore_errors=True)
         ports.mkdir(parents=True)
         arguments = ["-a", "127.0.0.1", "-p", str(self.port), "--ports_file_dir", str(ports), "-js"]
-        arguments += ["-sd", str(self.folder / "jetstream"), "-l", str(self.folder / "server.log")]
+        arguments += [
+            "-sd",
+            str(self.folder / "jetstream"),
+            "-l",
+            str(self.folder / "server.log"),
+            *self.arguments,
+        ]
         self.process = subprocess.Popen([server_binary(), *arguments])
         async with asyncio.timeout(READY_SECONDS):
             while not (found := [path for path in ports.glob("*.ports") if path.read_text().endswith("}")]):
@@ -57,9 +64,9 @@ class Server:
 
 
 @asynccontextmanager
-async def running_nats_server(folder: Path) -> AsyncGenerator[Server]:
+async def running_nats_server(folder: Path, arguments: Sequence[str] = ()) -> AsyncGenerator[Server]:
     """A server with JetStream in the folder."""
-    server = Server(folder)
+    server = Server(folder, arguments)
     await server.start()
     try:
         yield server

@@ -1,10 +1,11 @@
 """Planner processes, and the judge's way to their journal."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -20,12 +21,21 @@ from planter_testkit.nats import READY_SECONDS, end
 class Planner:
     """One planner process."""
 
-    def __init__(self, url: str, folder: Path, name: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        folder: Path,
+        name: str,
+        *,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
+        command = [sys.executable, "-m", "planter", "serve", "--nats", url, "--id", name, *arguments]
+        variables = {**os.environ, **(environment or {})}
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "planter", "serve", "--nats", url, "--id", name]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=variables)
 
     def kill(self) -> None:
         """kill -9."""

@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,13 @@ class PlainPlanner:
 
 def target(phase: str, run: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     """A target as a planner sends it."""
-    given = {"sessionId": "s1", "attempt": 1, "fence": 1, "dispatchId": "proof", "runtimeId": "r1"}
+    given: dict[str, Any] = {
+        "sessionId": "s1",
+        "attempt": 1,
+        "fence": 1,
+        "dispatchId": "proof",
+        "runtimeId": "r1",
+    }
     if run is not None:
         given["run"] = run
     return {"phaseId": phase, "reason": "ready", **given, **more}
@@ -126,12 +133,26 @@ def target(phase: str, run: dict[str, Any] | None = None, **more: Any) -> dict[s
 class RuntimeProcess:
     """One ``planter-runtime``."""
 
-    def __init__(self, url: str, folder: Path, name: str, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        url: str,
+        folder: Path,
+        name: str,
+        arguments: Sequence[str] = (),
+        *,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
         command = [sys.executable, "-m", "planter_runtime", "--nats", url, "--id", name]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([*command, *arguments], stdout=log, stderr=log, cwd=folder)
+            self.process = subprocess.Popen(
+                [*command, *arguments],
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                env={**os.environ, **(environment or {})},
+            )
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""

@@ -10,8 +10,10 @@ from typing import Any
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 
 Script = Callable[[dict[str, Any]], dict[str, Any] | None]
+Duration = Callable[[dict[str, Any]], float]
 
 
 def complete(target: dict[str, Any]) -> dict[str, Any]:
@@ -22,16 +24,24 @@ def complete(target: dict[str, Any]) -> dict[str, Any]:
 class ScriptedRuntime:
     """Registers, renews its lease and answers targets; speaks JSON that is written here by hand."""
 
-    def __init__(self, nc: Client, name: str, slots: int, script: Script) -> None:
+    def __init__(
+        self, nc: Client, name: str, slots: int, script: Script, duration: Duration | None = None
+    ) -> None:
         self.nc = nc
         self.name = name
         self.slots = slots
         self.script = script
+        #: Seconds that the work of a target takes; None: no time at all.
+        self.duration = duration
         #: How often each (session, phase, attempt, fence) was executed.
         self.executed: Counter[tuple[str, str, int, int]] = Counter()
         #: What its heartbeats say that it holds.
         self.held: list[dict[str, Any]] = []
+        #: Targets that came after a newer one of the same phase, and were not executed.
+        self.stale = 0
+        self._newest: dict[tuple[str, str], int] = {}
         self._answers: dict[tuple[str, str, int], dict[str, Any]] = {}
+        self._working: set[asyncio.Task[None]] = set()
 
     async def heartbeat(self, state: str = "ready") -> None:
         """Say who we are."""
@@ -50,21 +60,45 @@ class ScriptedRuntime:
         """Execute each target once and report; a repeated target gets the same answer again."""
         by_session: dict[str, list[dict[str, Any]]] = {}
         for target in json.loads(message.data)["targets"]:
-            key = (target["sessionId"], target["phaseId"], target["fence"])
-            if key not in self._answers:
-                self.executed[
-                    (target["sessionId"], target["phaseId"], target["attempt"], target["fence"])
-                ] += 1
-                answer = self.script(target)
-                if answer is None:
-                    continue
-                echo = {
-                    name: target[name] for name in ("phaseId", "attempt", "fence", "dispatchId", "runtimeId")
-                }
-                self._answers[key] = {**echo, **answer}
-            by_session.setdefault(target["sessionId"], []).append(self._answers[key])
+            answer = self._answer(target)
+            if answer is None:
+                continue
+            if self.duration is None:
+                by_session.setdefault(target["sessionId"], []).append(answer)
+            else:
+                self._later(self.duration(target), target["sessionId"], answer)
         for session, reports in by_session.items():
             await self.report(session, reports)
+
+    def _answer(self, target: dict[str, Any]) -> dict[str, Any] | None:
+        """Execute it unless that has been done, or a newer attempt is known, as a runtime has to."""
+        key = (target["sessionId"], target["phaseId"], target["fence"])
+        if key not in self._answers:
+            if target["fence"] < self._newest.get(key[:2], 0):
+                self.stale += 1
+                return None
+            self._newest[key[:2]] = target["fence"]
+            self.executed[(target["sessionId"], target["phaseId"], target["attempt"], target["fence"])] += 1
+            answer = self.script(target)
+            if answer is None:
+                return None
+            echo = {name: target[name] for name in ("phaseId", "attempt", "fence", "dispatchId", "runtimeId")}
+            self._answers[key] = {**echo, **answer}
+        return self._answers[key]
+
+    def _later(self, seconds: float, session: str, answer: dict[str, Any]) -> None:
+        async def work() -> None:
+            await asyncio.sleep(seconds)
+            await self.report(session, [answer])
+
+        task = asyncio.create_task(work())
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+
+    def stop(self) -> None:
+        """Leave the work under way undone."""
+        for task in self._working:
+            task.cancel()
 
     async def report(self, session: str, reports: list[dict[str, Any]]) -> None:
         """Publish until the stream confirms."""
@@ -72,7 +106,7 @@ class ScriptedRuntime:
         while True:
             try:
                 await self.nc.jetstream().publish(f"plan.session.{session}.report", data, timeout=1)
-            except (TimeoutError, nats.errors.Error):
+            except (TimeoutError, NatsError):
                 await asyncio.sleep(0.05)
             else:
                 return
@@ -80,11 +114,22 @@ class ScriptedRuntime:
 
 @asynccontextmanager
 async def scripted_runtime(
-    url: str, name: str = "scripted", slots: int = 500, script: Script = complete
+    url: str,
+    name: str = "scripted",
+    slots: int = 500,
+    script: Script = complete,
+    duration: Duration | None = None,
 ) -> AsyncGenerator[ScriptedRuntime]:
     """A runtime that is registered and answers until the end of the block."""
-    nc = await nats.connect(url, error_cb=_quiet, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
-    runtime = ScriptedRuntime(nc, name, slots, script)
+    nc = await nats.connect(
+        url.split(","),
+        error_cb=_quiet,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.1,
+        ping_interval=2,
+        max_outstanding_pings=2,
+    )
+    runtime = ScriptedRuntime(nc, name, slots, script, duration)
 
     async def on_discover(_: Msg) -> None:
         await runtime.heartbeat()
@@ -100,6 +145,7 @@ async def scripted_runtime(
     try:
         yield runtime
     finally:
+        runtime.stop()
         renewing.cancel()
         await asyncio.gather(renewing, return_exceptions=True)
         await nc.close()
