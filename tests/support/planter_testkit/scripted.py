@@ -59,7 +59,8 @@ class ScriptedRuntime:
     async def on_target(self, message: Msg) -> None:
         """Execute each target once and report; a repeated target gets the same answer again."""
         by_session: dict[str, list[dict[str, Any]]] = {}
-        for target in json.loads(message.data)["targets"]:
+        for given in json.loads(message.data)["targets"]:
+            target = {"attempt": 0, "fence": 0, **given}  # absent means none: executed, so that it is noticed
             answer = self._answer(target)
             if answer is None:
                 continue

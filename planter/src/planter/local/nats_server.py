@@ -25,6 +25,8 @@ VERSION_MIN = (2, 11)
 START_SECONDS = 10.0
 STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.003
+_LOCK_TRIES = 20
+_LOCK_PAUSE_SECONDS = 0.05
 _ANY_PORT = -1
 
 
@@ -69,7 +71,7 @@ async def embedded_nats(
     """
     binary = find_server()
     folder = _made(data_dir)
-    lock = _locked(folder)
+    lock = await _locked(folder)
     try:
         config = _write_config(folder, _ANY_PORT if port is None else port, sync_always=sync_always)
         child = Child(
@@ -117,12 +119,20 @@ def _packaged_server() -> str | None:
     return None
 
 
-def _locked(folder: Path) -> int:
-    """A locked descriptor of ``<folder>/lock``; raises DataFolderInUse with what the holder wrote."""
+async def _locked(folder: Path) -> int:
+    """A locked descriptor of ``<folder>/lock``; raises DataFolderInUse with what the holder wrote.
+
+    A server that was just killed holds it until the last of its threads is gone.
+    """
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            await asyncio.sleep(_LOCK_PAUSE_SECONDS)
+        else:
+            break
+    else:
         words = os.pread(descriptor, 200, 0).decode("ascii", "replace").split()
         os.close(descriptor)
         pid = int(words[0]) if words and words[0].isdigit() else None

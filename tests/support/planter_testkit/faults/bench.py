@@ -5,25 +5,16 @@ import random
 import zlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from planter_protocol import PlanClient
 from planter_testkit.faults.accounts import Account, compare, drawn_up, effects_hold, failures
 from planter_testkit.faults.ledger import Ledger
 from planter_testkit.faults.load import Load, fails_at_first, running_load
 from planter_testkit.faults.outcome import Outcome, Setting
-from planter_testkit.faults.processes import Planners, Runtimes
-from planter_testkit.nats import running_nats_server
+from planter_testkit.faults.processes import SAME_RUNTIME, Planners, Runtimes
+from planter_testkit.nats import Server, running_nats_server
 from planter_testkit.scripted import ScriptedRuntime, scripted_runtime
-
-
-class Reachable(Protocol):
-    """A server or a cluster."""
-
-    @property
-    def url(self) -> str:
-        """Where clients connect."""
-        ...
 
 
 class Bench:
@@ -90,6 +81,7 @@ async def bench(
     planners: int = 3,
     arguments: Sequence[str] = (),
     runtimes: int = 0,
+    same_name: float | None = None,
     load: Mapping[str, Any] | None = None,
 ) -> AsyncGenerator[Bench]:
     """Planners that answer, runtimes that are registered, and sessions under way.
@@ -100,6 +92,7 @@ async def bench(
         planners: how many processes.
         arguments: of each planner.
         runtimes: how many processes; none: one scripted runtime in this process.
+        same_name: so many of the runtimes that replace another one bear its name.
         load: further arguments of the load.
     """
     async with AsyncExitStack() as stack:
@@ -116,8 +109,8 @@ async def bench(
         labels: dict[str, str] | None = None
         if runtimes:
             labels = {"work": "ledger"}
-            same_name = {"same_name": 1.0} if setting.short else {}
-            made.runtimes = Runtimes(url, setting.folder, made.draw, made.ledger, **same_name)
+            share = 1.0 if setting.short else SAME_RUNTIME if same_name is None else same_name
+            made.runtimes = Runtimes(url, setting.folder, made.draw, made.ledger, share)
             stack.callback(made.runtimes.close)
             for slot in range(runtimes):
                 made.runtimes.start(slot)
@@ -137,10 +130,12 @@ async def bench(
 
 
 @asynccontextmanager
-async def single_server(setting: Setting, **options: Any) -> AsyncGenerator[tuple[Any, Bench]]:
+async def single_server(
+    setting: Setting, *, server_arguments: Sequence[str] = (), **options: Any
+) -> AsyncGenerator[tuple[Server, Bench]]:
     """A bench on one server."""
     async with (
-        running_nats_server(setting.folder / "nats") as server,
+        running_nats_server(setting.folder / "nats", server_arguments) as server,
         bench(setting, server.url, **options) as made,
     ):
         yield server, made

@@ -89,6 +89,8 @@ async def _rounds(made: Bench, fill: Step, make_room: Step) -> Outcome:
             await make_room()
         back.append(now_ms())
         await _until_stored(made)
+        async with asyncio.timeout(60):
+            await made.load.until_commits(made.load.commits + 1)
 
     def figures(account: Account) -> tuple[str, dict[str, float]]:
         stood, numbers = spread("stood still", longest_pauses(account, full))

@@ -83,6 +83,16 @@ class Load:
         while sum(1 for one in self.followers.values() if one.commits) < number:
             await asyncio.sleep(0.01)
 
+    @property
+    def commits(self) -> int:
+        """How many the followers have seen."""
+        return sum(len(one.commits) for one in self.followers.values())
+
+    async def until_commits(self, number: int) -> None:
+        """Wait until the followers have seen that many."""
+        while self.commits < number:
+            await asyncio.sleep(0.01)
+
     # -- inside ------------------------------------------------------------------------------------
 
     async def _work(self) -> None:

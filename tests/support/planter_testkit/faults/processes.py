@@ -18,7 +18,7 @@ STOP_SECONDS = 3.5
 """A planner that stands still for this long has lost its inputs and its place among the others."""
 _SAME_NAME = 0.25
 """So many of the processes that replace another one bear its name, as they would under most supervisors."""
-_SAME_RUNTIME = 0.75
+SAME_RUNTIME = 0.75
 """A runtime under another name is lost only with its lease, so that most keep theirs."""
 
 
@@ -150,9 +150,7 @@ class Planners:
 class Runtimes:
     """``planter-runtime`` processes in numbered slots, with a handler that writes the ledger."""
 
-    def __init__(
-        self, url: str, folder: Path, draw: random.Random, ledger: Ledger, same_name: float = _SAME_RUNTIME
-    ) -> None:
+    def __init__(self, url: str, folder: Path, draw: random.Random, ledger: Ledger, same_name: float) -> None:
         self.kills: list[Kill] = []
         self._url = url
         self._folder = folder

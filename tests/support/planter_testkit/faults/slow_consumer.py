@@ -1,6 +1,8 @@
 """Somebody listens to everything and never reads, and a runtime takes targets and never reads them.
 
-Neither may slow down the work of others, nor make a planner keep what it cannot get rid of.
+Neither may slow down the work of others, nor make a planner keep what it cannot get rid of. That takes a
+setting of the server: by default it makes everybody wait whose messages somebody does not read (measured: less
+than half of the throughput is left, for seconds after the listener was dropped).
 """
 
 import asyncio
@@ -30,7 +32,13 @@ async def run(setting: Setting) -> Outcome:
     """Rounds with and without the two, in turn; ``count`` of each."""
     rates: dict[bool, list[float]] = {False: [], True: []}
     noise = _NOISE_MB_SHORT if setting.short else _NOISE_MB
-    async with single_server(setting, planners=2, load={"at_once": 1}) as (server, bench):
+    config = setting.folder / "server.conf"
+    config.write_text("no_fast_producer_stall: true\n")
+    arguments = ["-c", str(config)]
+    async with single_server(setting, server_arguments=arguments, planners=2, load={"at_once": 1}) as (
+        server,
+        bench,
+    ):
         late = await bench.load.finish()
         assert bench.scripted is not None
         bench.scripted.duration = None  # what is measured is the planners
