@@ -1,12 +1,7 @@
-"""What the fault scenarios have found and nobody has mended yet, in the smallest form that shows it.
-
-A test here is expected to fail; once it passes, its mark has to go (``xfail_strict``).
-"""
+"""What the fault scenarios have found, in the smallest form that shows it."""
 
 import asyncio
 from pathlib import Path
-
-import pytest
 
 from planter_protocol import PlanClient, assets
 from planter_protocol.reading import last_message
@@ -14,11 +9,6 @@ from planter_testkit.nats import running_nats_server
 from planter_testkit.planners import Planner, answering, running_planner
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    strict=True,
-    reason="Handover._on_handover takes session ids that no subject can carry",
-)
 async def test_a_hand_over_of_an_impossible_session_is_refused_and_breaks_no_step(tmp_path: Path) -> None:
     async with (
         running_nats_server(tmp_path / "nats") as server,
@@ -45,11 +35,6 @@ async def test_a_hand_over_of_an_impossible_session_is_refused_and_breaks_no_ste
     assert "step.broken" not in planner.log.read_text()
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    strict=True,
-    reason="assets.ensure knows no ServerError: 'unexpected', and no remedy",
-)
 async def test_a_server_without_room_for_the_streams_is_an_error_that_says_so(tmp_path: Path) -> None:
     small = tmp_path / "small.conf"
     small.write_text("jetstream { max_file_store: 8MB }\n")
@@ -62,11 +47,6 @@ async def test_a_server_without_room_for_the_streams_is_an_error_that_says_so(tm
     assert "storage" in text
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    strict=True,
-    reason="Daemon.bury says it in headers that the server itself sets on reads",
-)
 async def test_a_dead_letter_that_is_read_directly_says_where_the_input_was(tmp_path: Path) -> None:
     async with (
         running_nats_server(tmp_path / "nats") as server,

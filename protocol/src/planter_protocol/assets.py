@@ -8,7 +8,13 @@ from collections.abc import Iterable
 
 from nats.errors import NoRespondersError
 from nats.js import JetStreamContext, api
-from nats.js.errors import BadRequestError, BucketNotFoundError, NotFoundError, ServiceUnavailableError
+from nats.js.errors import (
+    BadRequestError,
+    BucketNotFoundError,
+    NotFoundError,
+    ServerError,
+    ServiceUnavailableError,
+)
 
 from planter_protocol import subjects
 from planter_protocol.codec import MESSAGE_BYTES_MAX
@@ -142,7 +148,7 @@ async def ensure(js: JetStreamContext, *, url: str = "", replicas: int = 1) -> N
         await asyncio.gather(*(js.add_consumer(IN, partition_consumer(n)) for n in range(PARTITIONS)))
     except (NoRespondersError, ServiceUnavailableError) as error:
         raise JetStreamUnavailable(url, "start nats-server with -js (or use `planter dev`)") from error
-    except BadRequestError as error:
+    except (BadRequestError, ServerError) as error:
         raise JetStreamUnavailable(url, f"it refuses a stream of Planter: {error.description}") from error
 
 

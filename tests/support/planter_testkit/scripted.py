@@ -60,7 +60,7 @@ class ScriptedRuntime:
         """Execute each target once and report; a repeated target gets the same answer again."""
         by_session: dict[str, list[dict[str, Any]]] = {}
         for given in json.loads(message.data)["targets"]:
-            target = {"attempt": 0, "fence": 0, **given}  # absent means none: executed, so that it is noticed
+            target: dict[str, Any] = {"fence": 0, **given}  # without one: executed, so that it is noticed
             answer = self._answer(target)
             if answer is None:
                 continue
@@ -75,7 +75,7 @@ class ScriptedRuntime:
         """Execute it unless that has been done, or a newer attempt is known, as a runtime has to."""
         key = (target["sessionId"], target["phaseId"], target["fence"])
         if key not in self._answers:
-            if target["fence"] < self._newest.get(key[:2], 0):
+            if target["fence"] < self._newest.get(key[:2], target["fence"]):
                 self.stale += 1
                 return None
             self._newest[key[:2]] = target["fence"]

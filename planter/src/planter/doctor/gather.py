@@ -279,7 +279,7 @@ async def _dead_letter(asker: Asker) -> DeadLetter | None:
     found = dict(answer.headers or {})
     if "Status" in found:
         return None
-    return DeadLetter(found.get(headers.SUBJECT, ""), found.get(headers.REASON, ""))
+    return DeadLetter(found.get(headers.INPUT_SUBJECT, ""), found.get(headers.REASON, ""))
 
 
 # -- may this user? ------------------------------------------------------------------------------

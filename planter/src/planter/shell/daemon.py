@@ -228,8 +228,8 @@ class Planner:
                 delivery.data[:_DEAD_LETTER_BYTES_MAX],
                 headers={
                     headers.REASON: reason.replace("\n", " ")[:1000],
-                    headers.SUBJECT: delivery.subject,
-                    headers.SEQUENCE: str(delivery.sequence),
+                    headers.INPUT_SUBJECT: delivery.subject,
+                    headers.INPUT_SEQUENCE: str(delivery.sequence),
                     headers.MSG_ID: f"dead/{delivery.sequence}",
                 },
             )

@@ -18,6 +18,7 @@ from planter.shell.partitions import partition_of
 from planter_protocol import messages, subjects
 from planter_protocol.codec import decode, encode
 from planter_protocol.errors import InvalidMessage
+from planter_protocol.names import is_token
 
 log = structlog.get_logger(__name__)
 
@@ -84,6 +85,9 @@ class Handover:
             sessions = decode(message.data, messages.Handover).sessions
         except InvalidMessage as error:
             log.warning("handover.unreadable", error=str(error))
+            return
+        if not all(is_token(session_id) for session_id in sessions):
+            log.warning("handover.unreadable", error="it names a session whose id is not valid")
             return
         if sessions and all(self._owns(session_id) for session_id in sessions):
             for session_id, sequence in sessions.items():

@@ -1,8 +1,8 @@
 """Somebody listens to everything and never reads, and a runtime takes targets and never reads them.
 
 Neither may slow down the work of others, nor make a planner keep what it cannot get rid of. That takes a
-setting of the server: by default it makes everybody wait whose messages somebody does not read (measured: less
-than half of the throughput is left, for seconds after the listener was dropped).
+setting of the server: by default it makes everybody wait whose messages somebody does not read. Measured:
+less than half of the throughput is left, for seconds after the listener was dropped.
 """
 
 import asyncio

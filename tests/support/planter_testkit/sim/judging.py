@@ -221,7 +221,7 @@ def _judge_inputs(world: World, scenario: Scenario, sessions: dict[str, list[Kep
         for kept in records:
             named.update(_commits.decode(kept.data).inputs)
     buried = {
-        int(kept.headers[headers.SEQUENCE])
+        int(kept.headers[headers.INPUT_SEQUENCE])
         for kept in world.server.streams[assets.DEAD_LETTERS].messages.values()
     }
     found: list[str] = []
