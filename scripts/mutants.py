@@ -144,7 +144,7 @@ MUTANTS = (
         "wake-up-lost",
         "a slot that comes free while a step is under way wakes nobody",
         HOST,
-        "        if self._chances != chances and is_waiting(session):\n",
+        "        if self._chances != chances and is_waiting(session) and self._fleet.has_room():\n",
         "        if False:\n",
     ),
     Mutant(
@@ -155,18 +155,18 @@ MUTANTS = (
         "                pass\n",
     ),
     Mutant(
-        "buried-on-a-stale-read",
-        "an input is buried because a replica that lags has no such session",
-        HOST,
-        "await self._journal.last(entry.id):",
-        "not await self._journal.is_current(session):",
-    ),
-    Mutant(
         "old-record-wins",
         "a planner that was overtaken writes its old record into the listing",
         "planter/src/planter/shell/records.py",
         "                self._known[record.session_id] = int(found.seq or 0), included\n",
         "                self._known[record.session_id] = int(found.seq or 0), 0\n",
+    ),
+    Mutant(
+        "stale-listing-trusted",
+        "a planner takes over what a replica that lags has in its listing",
+        "planter/src/planter/shell/assignment.py",
+        "        if reached < newest:\n",
+        "        if False:\n",
     ),
     Mutant(
         "clock-trusted",

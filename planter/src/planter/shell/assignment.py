@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from functools import partial
 
+import anyio
 import structlog
 from anyio.abc import TaskGroup
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
 
 from planter.core.status import SESSION_TERMINAL
 from planter.shell.host import SessionHost
@@ -19,14 +22,22 @@ from planter_protocol.reading import read_subject
 
 log = structlog.get_logger(__name__)
 
+_RETRY_SECONDS = 0.5
+
 
 class Assignment:
     """Pulls what is ours, and takes over the sessions of partitions that become ours."""
 
     def __init__(
-        self, nc: Client, tasks: TaskGroup, host: SessionHost, on_delivery: Callable[[Delivery], None]
+        self,
+        nc: Client,
+        js: JetStreamContext,
+        tasks: TaskGroup,
+        host: SessionHost,
+        on_delivery: Callable[[Delivery], None],
     ) -> None:
         self._nc = nc
+        self._js = js
         self._tasks = tasks
         self._host = host
         self._on_delivery = on_delivery
@@ -64,19 +75,45 @@ class Assignment:
 
     async def _take_over(self, gained: frozenset[int]) -> None:
         """Go on with the sessions of these partitions that are not over; their records say which."""
-        bucket = assets.SESSIONS_BUCKET
-        active: dict[str, int] = {}
-        try:
-            async for stored in read_subject(self._nc, f"KV_{bucket}", f"$KV.{bucket}.>"):
-                if "KV-Operation" in stored.headers:
-                    continue
-                record = decode_record(stored.data)
-                if record.status not in SESSION_TERMINAL and partition_of(record.session_id) in gained:
-                    active[record.session_id] = record.sequence
-        except (ProtocolError, NatsError) as error:
-            # The server is away; the inputs of these sessions bring them back, and so does the next change.
-            log.warning("planner.takeover_late", error=str(error) or type(error).__name__)
+        while True:
+            try:
+                active = await self._active(gained)
+            except (TimeoutError, ProtocolError, NatsError) as error:
+                log.warning("planner.takeover_late", error=str(error) or type(error).__name__)
+            else:
+                break
+            await anyio.sleep(_RETRY_SECONDS)  # the server is away, or what answers is behind
         if active:
             log.info("planner.recovering", sessions=len(active))
         for session_id, sequence in active.items():
-            self._host.take_over(session_id, sequence)
+            if self._host.owns(session_id):  # not given away meanwhile
+                self._host.take_over(session_id, sequence)
+
+    async def _active(self, gained: frozenset[int]) -> dict[str, int]:
+        """Sessions that are not over, and the journal sequence that each had at least.
+
+        Any replica answers a listing, also one that lags; only the leader knows how far it has to reach.
+
+        Raises:
+            ProtocolError: it does not reach that far.
+        """
+        stream, pattern = f"KV_{assets.SESSIONS_BUCKET}", f"$KV.{assets.SESSIONS_BUCKET}.>"
+        newest, reached = await _last_sequence(self._js, stream, pattern), 0
+        active: dict[str, int] = {}
+        async for stored in read_subject(self._nc, stream, pattern):
+            reached = max(reached, stored.sequence)
+            if "KV-Operation" in stored.headers:
+                continue
+            record = decode_record(stored.data)
+            if record.status not in SESSION_TERMINAL and partition_of(record.session_id) in gained:
+                active[record.session_id] = record.sequence
+        if reached < newest:
+            raise ProtocolError(f"the listing was read up to {reached}, and its leader has {newest}")
+        return active
+
+
+async def _last_sequence(js: JetStreamContext, stream: str, pattern: str) -> int:
+    try:
+        return int((await js.get_last_msg(stream, pattern)).seq or 0)
+    except NotFoundError:
+        return 0

@@ -143,7 +143,7 @@ class Planner:
         self._tasks = tasks
         await self._watch.start()
         await self._wait_for_runtimes()
-        self._assignment = Assignment(self._nc, tasks, self._host, self._on_delivery)
+        self._assignment = Assignment(self._nc, self._js, tasks, self._host, self._on_delivery)
         self._handover = Handover(self._nc, tasks, self._host.owns, self._host.take_over)
         await self._handover.start()
         presence = Presence(self._nc, self.id, self._assignment.own)

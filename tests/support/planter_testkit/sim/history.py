@@ -156,6 +156,7 @@ async def _tell(world: World, scenario: Scenario) -> None:
     while loop.now < scenario.until:  # a fault may put its end on the calendar
         await _sleep(loop, scenario.until - loop.now + 0.01)
     scenario.calm()
+    scenario.resume(paused(world))
     deadline = loop.now + (LOSS_SECONDS if world.has_lost_key else SETTLE_SECONDS)
     quiet, resume_at = 0, loop.now + _RESUME_SECONDS
     while loop.now < deadline and quiet < (_LOOKS_WATCHED if scenario.watched else _LOOKS_QUIET):

@@ -221,7 +221,7 @@ def _judge_inputs(world: World, scenario: Scenario, sessions: dict[str, list[Kep
         for kept in records:
             named.update(_commits.decode(kept.data).inputs)
     buried = {
-        int(kept.headers[headers.INPUT_SEQUENCE])
+        int(kept.headers[headers.INPUT_SEQUENCE]): kept.headers[headers.REASON]
         for kept in world.server.streams[assets.DEAD_LETTERS].messages.values()
     }
     found: list[str] = []
@@ -235,12 +235,19 @@ def _judge_inputs(world: World, scenario: Scenario, sessions: dict[str, list[Kep
             found.append(f"I3 input once: {kept.subject} {sequence} is in no record and no dead letter")
         elif named[sequence] and sequence in buried:
             found.append(f"I3 input once: {kept.subject} {sequence} is in a record and a dead letter")
+        elif _is_disowned(kept, buried.get(sequence, ""), sessions.get(kept.subject.split(".")[2], [])):
+            found.append(f"I3 input once: {kept.subject} {sequence} is buried: {buried[sequence]}")
     for sent in scenario.confirmed:
         kept = inputs.messages.get(sent.sequence)
         words = sent.subject.split(".")
         if kept is None or not kept.subject.endswith(f".{words[2]}.{words[3]}"):
             found.append(f"I11 durable: {sent.subject} was confirmed as {sent.sequence} and is not stored")
     return found
+
+
+def _is_disowned(sent: Kept, reason: str, records: list[Kept]) -> bool:
+    """Whether the input was buried for want of a session that had begun before it was sent."""
+    return reason.startswith("there is no session") and bool(records) and records[0].at < sent.at
 
 
 def _judge_effects(world: World, sessions: dict[str, list[Kept]]) -> list[str]:

@@ -47,9 +47,10 @@ class Scenario:
     def __init__(self, world: World, draw: random.Random) -> None:
         self.world = world
         self.draw = draw
-        self.is_crowded = draw.random() < 0.15
+        self.theme = _theme(draw, replicated=world.replicated)
+        self.is_crowded = self.theme == "crowd"
         world.retain_seconds = draw.choice((1.0, 5.0)) if draw.random() < 0.1 else None
-        self.sessions = [f"s{n}" for n in range(6 if self.is_crowded else draw.choice((1, 1, 2, 3)))]
+        self.sessions = [f"s{n}" for n in range(draw.choice((2, 4, 7) if self.is_crowded else (1, 1, 2, 3)))]
         self.confirmed: list[Sent] = []
         self.watched: list[Watched] = []
         #: When the last thing on the calendar happens.
@@ -61,23 +62,23 @@ class Scenario:
     def begin(self) -> None:
         """Put everything on the calendar."""
         draw = self.draw
-        for n in range(draw.choice((1, 2, 2, 3))):
+        for n in range(draw.choice((2, 3) if self.theme in ("clocks", "lag") else (1, 2, 2, 3))):
             self._at(draw.random() * 0.1, self.world.start_planner, f"planner-{n}")
-            if draw.random() < 0.2:
+            if draw.random() < (0.7 if self.theme == "clocks" else 0.15):
                 self.world.skews[f"planner-{n}"] = draw.choice(SKEWS_MS)
                 if draw.random() < 0.5:  # somebody with another clock goes on
-                    self._at(0.5 + draw.random() * 2, self._kill_planner)
+                    self._at(0.3 + draw.random() * 2, self._kill_planner)
         for n in range(1 if self.is_crowded else draw.choice((1, 1, 2))):
             self._at(draw.random() * 0.1, self.world.start_runtime, f"runtime-{n}")
         client = self.world.client("client")
         for session in self.sessions:
-            manifest = random_manifest(draw)
+            manifest = random_manifest(draw, self.theme)
             at = draw.random() * (0.05 if self.is_crowded else 1.5)
             self._at(at, self._spawn, client, self._submit(client, session, manifest))
             if draw.random() < 0.15:  # the same start twice, or another plan at the wrong moment
-                other = manifest if draw.random() < 0.5 else random_manifest(draw)
+                other = manifest if draw.random() < 0.5 else random_manifest(draw, self.theme)
                 self._at(at + draw.random(), self._spawn, client, self._submit(client, session, other))
-            for _ in range(draw.choice((0, 0, 1, 3))):
+            for _ in range(draw.choice((2, 4) if self.theme == "lag" else (0, 0, 1, 3))):
                 verb = draw.choice(COMMANDS)
                 phase = draw.choice((None, f"p{draw.randint(0, 4)}"))
                 work = self._command(client, session, verb, phase)
@@ -86,7 +87,13 @@ class Scenario:
             self._at(draw.random() * 3, self._spawn, client, self._garbage(client))
         if draw.random() < 0.3:
             self._at(draw.random() * 2, self._spawn, client, self._watch(client, draw.choice(self.sessions)))
-        for _ in range(draw.choice((0, 1, 2, 4, 8))):
+        if self.theme == "lag":
+            self._at(draw.random() * 0.3, self._leave_replica_behind, draw.choice((6.0, 12.0)))
+            for _ in range(draw.choice((1, 2, 3))):
+                self._at(0.3 + draw.random() * 1.5, self._kill_planner)
+        elif self.is_crowded and draw.random() < 0.5:  # steps that last, so that they overlap
+            self.world.weather.slow, self.world.weather.slow_seconds = 0.3, 0.05
+        for _ in range(draw.choice((0, 0, 1) if self.is_crowded else (0, 1, 2, 4, 8))):
             self._at(0.2 + draw.random() * FAULTS_SECONDS, draw.choice(self._faults()))
 
     def calm(self) -> None:
@@ -102,10 +109,9 @@ class Scenario:
             if node.process.stopped:
                 world.loop.resume(node.process)
             node.client.heal()
-        self.resume(self.sessions)
 
     def resume(self, sessions: Iterable[str]) -> None:
-        """Somebody sees to it that no session stays paused."""
+        """Somebody sees to it that no session stays paused; the others are left alone: a command wakes them."""
         client = self.world.client("healer")
         for session in sessions:
             self._spawn(client, self._command(client, session, "resume", None))
@@ -269,8 +275,8 @@ class Scenario:
         self.world.note(f"no leader for {seconds} s")
         self.world.server.leaderless_until = self.world.loop.now + seconds
 
-    def _leave_replica_behind(self) -> None:
-        seconds = self.draw.choice((0.5, 3.0, 8.0))
+    def _leave_replica_behind(self, seconds: float | None = None) -> None:
+        seconds = seconds or self.draw.choice((0.5, 3.0, 8.0))
         self.world.note(f"reads are answered by a replica that is left behind, for {seconds} s")
         self.world.server.leave_behind(seconds)
         if self.draw.random() < 0.5:  # whoever takes over has nothing but that replica to read from
@@ -286,23 +292,34 @@ def _counted(lost: dict[str, list[Kept]]) -> str:
     return ", ".join(f"{len(messages)} of {name}" for name, messages in lost.items()) or "nothing"
 
 
-def random_manifest(draw: random.Random) -> list[dict[str, Any]]:
+def _theme(draw: random.Random, *, replicated: bool) -> str:
+    """Most histories have a little of everything; some are full of what is rare."""
+    drawn = draw.random()
+    if drawn < 0.18:
+        return "crowd"
+    if drawn < 0.26:
+        return "clocks"
+    return "lag" if replicated and drawn < 0.5 else "anything"
+
+
+def random_manifest(draw: random.Random, theme: str = "anything") -> list[dict[str, Any]]:
     """Up to seven phases, most of them done by a handler."""
-    count = draw.choice((1, 2, 3, 3, 5, 7))
-    return [_phase(draw, n) for n in range(count)]
+    count = draw.choice((1, 1, 2) if theme == "crowd" else (1, 2, 3, 3, 5, 7))
+    return [_phase(draw, n, theme) for n in range(count)]
 
 
-def _phase(draw: random.Random, number: int) -> dict[str, Any]:
+def _phase(draw: random.Random, number: int, theme: str) -> dict[str, Any]:
     needs = sorted(draw.sample([f"p{n}" for n in range(number)], min(number, draw.choice((0, 1, 1, 2)))))
     spec: dict[str, Any] = {"waitFor": {"phases": needs} if needs else {}}
     if draw.random() < 0.3:
         spec["x-run"] = {"noop": {}}
     else:
         spec["selector"] = {"matchLabels": {"do": "work"}}
-    if draw.random() < 0.4:
+    is_timed = theme == "clocks"
+    if draw.random() < (0.8 if is_timed else 0.4):
         spec["retry"] = {"maxAttempts": draw.choice((2, 3))}
         spec["x-retry"] = {"initial": draw.choice(("10ms", "300ms", "2s"))}
-    if draw.random() < 0.15:
+    if draw.random() < (0.5 if is_timed else 0.15):
         spec["x-timeout"] = draw.choice(TIMEOUTS)
     if draw.random() < 0.2:
         spec["onFailure"] = {"action": draw.choice(("continue", "abort", "raise", "log"))}
