@@ -111,7 +111,7 @@ class Scenario:
             node.client.heal()
 
     def resume(self, sessions: Iterable[str]) -> None:
-        """Somebody sees to it that no session stays paused; the others are left alone: a command wakes them."""
+        """Somebody sees to it that no session stays paused. A command wakes: the others get none."""
         client = self.world.client("healer")
         for session in sessions:
             self._spawn(client, self._command(client, session, "resume", None))
