@@ -80,9 +80,9 @@ MUTANTS = (
     Mutant(
         "input-taken-twice",
         "a redelivered input acts again",
-        "planter/src/planter/core/decide.py",
-        "        if given.sequence not in session.taken:  # a redelivered input must not act twice\n",
-        "        if True:\n",
+        JOURNAL,
+        "        session.taken.update(inputs)\n",
+        "",
     ),
     Mutant(
         "fence-ignored-by-planner",

@@ -91,6 +91,10 @@ class Scenario:
             self._at(draw.random() * 0.3, self._leave_replica_behind, draw.choice((6.0, 12.0)))
             for _ in range(draw.choice((1, 2, 3))):
                 self._at(0.3 + draw.random() * 1.5, self._kill_planner)
+        elif self.theme == "restarts":  # what was sent to a runtime finds the next one of its name
+            self.world.weather.slow, self.world.weather.slow_seconds = 0.2, 0.3
+            for _ in range(4):
+                self._at(draw.random() * 2.5, self._kill_runtime, True)
         elif self.is_crowded and draw.random() < 0.5:  # steps that last, so that they overlap
             self.world.weather.slow, self.world.weather.slow_seconds = 0.3, 0.05
         for _ in range(draw.choice((0, 0, 1) if self.is_crowded else (0, 1, 2, 4, 8))):
@@ -209,12 +213,13 @@ class Scenario:
             self.world.kill(node)
             self._at(self.draw.choice((0.2, 2.0, 4.0)), self.world.start_planner, node.name)
 
-    def _kill_runtime(self) -> None:
+    def _kill_runtime(self, soon: bool = False) -> None:  # noqa: FBT001, FBT002  (a calendar entry)
         if (node := self._one(self.world.runtimes)) is not None:
             self.world.note(f"kill -9 {node.process.name}")
             self.world.kill(node)
-            back = self.draw.choice((node.name, node.name, f"{node.name}-again"))
-            self._at(self.draw.choice((0.2, 2.0, 4.0)), self.world.start_runtime, back)
+            back = node.name if soon else self.draw.choice((node.name, node.name, f"{node.name}-again"))
+            seconds = self.draw.choice((0.01, 0.1) if soon else (0.2, 2.0, 4.0))
+            self._at(seconds, self.world.start_runtime, back)
 
     def _stop(self, node: Node | None, seconds: float) -> None:
         if node is None:
@@ -299,7 +304,9 @@ def _theme(draw: random.Random, *, replicated: bool) -> str:
         return "crowd"
     if drawn < 0.26:
         return "clocks"
-    return "lag" if replicated and drawn < 0.5 else "anything"
+    if drawn < 0.34:
+        return "restarts"
+    return "lag" if replicated and drawn < 0.6 else "anything"
 
 
 def random_manifest(draw: random.Random, theme: str = "anything") -> list[dict[str, Any]]:
