@@ -213,7 +213,7 @@ class Scenario:
             self.world.kill(node)
             self._at(self.draw.choice((0.2, 2.0, 4.0)), self.world.start_planner, node.name)
 
-    def _kill_runtime(self, soon: bool = False) -> None:  # noqa: FBT001, FBT002  (a calendar entry)
+    def _kill_runtime(self, soon: bool = False) -> None:
         if (node := self._one(self.world.runtimes)) is not None:
             self.world.note(f"kill -9 {node.process.name}")
             self.world.kill(node)
