@@ -8,6 +8,7 @@ A seed gives the same history every time, as long as the code is the same. Exit 
 """
 
 import argparse
+import gc
 import json
 import os
 import subprocess
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 _REPORT_SECONDS = 10.0
 _SHOWN_MAX = 20
+_COLLECT = 5
 
 
 def main() -> int:
@@ -74,6 +76,8 @@ def _worker(arguments: argparse.Namespace) -> int:
     for seed in _seeds(arguments):
         found = history.play(seed)
         count["histories"] += 1
+        if count["histories"] % _COLLECT == 0:
+            gc.collect()  # between histories only: see history.configure
         count["commits"] += found.commits
         count["executions"] += found.executions
         count["virtual"] += found.seconds
