@@ -263,6 +263,8 @@ class SessionHost:
             if found is None:
                 self._drop(entry)
             yield found
+        if entry.wanted:
+            self._wake(entry)  # it was read for this, and is under way: its owner may not know of it
         self._settle_idle(entry)
 
     @property
@@ -361,6 +363,7 @@ class SessionHost:
                     except Fenced as error:
                         log.info("step.fenced", session=entry.id, reason=str(error))
                         self._drop(entry)
+                        entry.at_least = max(entry.at_least, error.at_least)
                         entry.wanted = self.owns(entry.id)
                     except (TimeoutError, Unwritable, ProtocolError, NatsError) as error:
                         log.warning(
@@ -455,8 +458,9 @@ class SessionHost:
     async def _strangers(self, entry: Entry, taken: list[tuple[str, Delivery]]) -> None:
         """Inputs for a session that has no journal: once may be a race with its start, twice is not."""
         session = entry.session
-        if session is None or await self._journal.last(entry.id):
-            raise Fenced(f"session {entry.id} has begun elsewhere")
+        last = await self._journal.last(entry.id)
+        if session is None or last:
+            raise Fenced(f"session {entry.id} has begun elsewhere", last)
         self._land(entry, *(delivery for _, delivery in taken))
         for _, delivery in taken:
             if delivery.delivered > STRANGER_DELIVERIES:
@@ -527,7 +531,9 @@ class SessionHost:
             self._wake_waiting(len(self._fleet.runtimes) + 1, len(self._waiting))
 
     def _drop(self, entry: Entry) -> None:
-        """Forget the state; the next step reads it again."""
+        """Forget the state; the next step reads it again, and believes nothing that has less of it."""
+        if entry.session is not None:
+            entry.at_least = max(entry.at_least, entry.session.sequence)
         entry.session = None
         entry.due = 0
         self._count(entry.id, {})

@@ -59,7 +59,14 @@ class _Number(msgspec.Struct):
 
 
 class Fenced(Exception):
-    """Another planner has committed since this session was read: read it again and decide again."""
+    """Another planner has committed since this session was read: read it again and decide again.
+
+    ``at_least`` is the journal sequence that it has to be read up to: a replica that lags may not have it.
+    """
+
+    def __init__(self, text: str, at_least: int = 0) -> None:
+        super().__init__(text)
+        self.at_least = at_least
 
 
 class Unwritable(Exception):
@@ -246,7 +253,8 @@ class Journal:
         if found == record_id:
             return last.seq
         if (last.seq, found) != before:
-            raise Fenced(f"{subject}: last is {last.seq} ({found}), expected {before}") from error
+            text = f"{subject}: last is {last.seq} ({found}), expected {before}"
+            raise Fenced(text, int(last.seq or 0)) from error
         return None
 
     async def _without_large_plan(self, event: AnyEvent) -> AnyEvent:

@@ -164,6 +164,8 @@ async def _tell(world: World, scenario: Scenario) -> None:
         quiet = quiet + 1 if has_settled(world, scenario) else 0
         if loop.now > resume_at:
             scenario.resume(paused(world))
+            if world.has_lost:
+                scenario.look()
             resume_at = loop.now + _RESUME_SECONDS
 
 

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,6 +121,12 @@ class Scenario:
         for session in sessions:
             self._spawn(client, self._command(client, session, "resume", None))
 
+    def look(self) -> None:
+        """Somebody looks at every session: the listing may have lost some with the power, or be ahead."""
+        client = self.world.client("healer")
+        for session in self.sessions:
+            self._spawn(client, self._state(client, session))
+
     @property
     def idle(self) -> bool:
         """Whether every client has said what it had to say."""
@@ -156,6 +163,10 @@ class Scenario:
             self.world.note(f"client: {verb} of {session}: {type(error).__name__}")
         finally:
             self._under_way -= 1
+
+    async def _state(self, client: PlanClient, session: str) -> None:
+        with suppress(NatsError, ProtocolError, TimeoutError):
+            await client.get_state(session)
 
     async def _garbage(self, client: PlanClient) -> None:
         draw = self.draw
