@@ -6,6 +6,7 @@ The limit counts payload and headers, because the server closes a connection tha
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -49,4 +50,9 @@ def check_size(subject: str, data: bytes, headers: Mapping[str, str] | None = No
 def timestamp(milliseconds: int) -> str:
     """Milliseconds since 1970 as RFC 3339 in UTC, such as ``2025-07-19T20:00:00.125Z``."""
     seconds, rest = divmod(milliseconds, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+    return f"{_second(seconds)}.{rest:03d}Z"
+
+
+@lru_cache(maxsize=256)  # thousands of times that are said follow closely on each other
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"

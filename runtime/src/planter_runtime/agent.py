@@ -19,6 +19,7 @@ from nats.aio.msg import Msg
 import planter_runtime
 from planter_protocol import messages, subjects
 from planter_protocol.codec import MESSAGE_BYTES_MAX, decode, encode
+from planter_protocol.confirming import Confirmed
 from planter_protocol.errors import InvalidMessage
 from planter_protocol.names import is_token, random_token
 from planter_runtime.attempts import AttemptKey, Attempts, PhaseKey, attempt_key
@@ -89,9 +90,9 @@ class Agent:
         self._state: Literal["ready", "draining", "gone"] = "ready"
         self._beat_now = anyio.Event()
         self._ended = anyio.Event()
-        js = nc.jetstream()
-        self._outbox = Outbox(Publisher(js, f"{settings.runtime_id}.{self.instance}.r"), tasks)
-        self._log_publisher = Publisher(js, f"{settings.runtime_id}.{self.instance}.l")
+        confirmed = Confirmed(nc)
+        self._outbox = Outbox(Publisher(confirmed, f"{settings.runtime_id}.{self.instance}.r"), tasks)
+        self._log_publisher = Publisher(confirmed, f"{settings.runtime_id}.{self.instance}.l")
 
     async def start(self) -> None:
         """Listen, then register: a planner that hears of us may send targets at once."""

@@ -2,9 +2,9 @@
 
 import anyio
 import structlog
-from nats.js import JetStreamContext
 
 from planter_protocol import headers
+from planter_protocol.confirming import Confirmed
 
 log = structlog.get_logger(__name__)
 
@@ -17,9 +17,9 @@ _TRIES_A_WARNING = 10
 class Publisher:
     """Confirmed publishes, at most ``CONCURRENT_MAX`` at the same time."""
 
-    def __init__(self, js: JetStreamContext, prefix: str) -> None:
+    def __init__(self, confirmed: Confirmed, prefix: str) -> None:
         """Message ids are ``prefix-<n>``: the prefix must be unique to this process and publisher."""
-        self._js = js
+        self._confirmed = confirmed
         self._prefix = prefix
         self._count = 0
         self._places = anyio.Semaphore(CONCURRENT_MAX)
@@ -57,8 +57,7 @@ class Publisher:
         """None when confirmed, otherwise the problem; never raises but for cancellation."""
         async with self._places:
             try:
-                # A fresh dict each time: nats-py writes into it.
-                await self._js.publish(
+                await self._confirmed.publish(
                     subject, data, timeout=PUBLISH_SECONDS, headers={headers.MSG_ID: message_id}
                 )
             except Exception as error:

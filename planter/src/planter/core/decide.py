@@ -73,8 +73,14 @@ def decide(
         else:
             _withdraw_open_offers(step)
     more = not _finish(step) or more
-    step.effects.extend(f.PublishState(index) for index in session.touched)
+    step.effects.extend(f.PublishState(index) for index in session.touched if _has_moved(session, index))
     return Decision(tuple(step.events), tuple(step.effects), more)
+
+
+def _has_moved(session: Session, index: int) -> bool:
+    """A phase that waits as it did from the beginning has no news."""
+    phase = session.phases[index]
+    return phase.status is not PhaseStatus.PENDING or phase.attempt > 0
 
 
 def _take(step: Step, given: i.AnyInput) -> None:

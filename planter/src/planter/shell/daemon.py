@@ -120,7 +120,7 @@ class Planner:
         performer = Performer(nc, js, key, planner_id)
         self._host = SessionHost(journal, reader, performer, self._fleet, self)
         self._watch = FleetWatch(nc, self._fleet, self._host)
-        self._records = RecordWriter(js)
+        self._records = RecordWriter(nc, js)
         self._bare = BareListener(nc, js)
         self._retention = Retention(nc, self._host, options.retain_seconds, options.retain_sessions)
         self._queries = Queries(nc, js, self._host, self._info)

@@ -133,7 +133,9 @@ class SessionHost:
         #: How many of them, and how many bytes, each partition has.
         self._backlog: dict[int, tuple[int, int]] = {}
         self._owned: frozenset[int] = frozenset()
-        self._slots = asyncio.Semaphore(STEPS_MAX)
+        #: Entries with something to do, and who does it: workers live on, for a task costs more than a step.
+        self._runnable: asyncio.Queue[Entry] = asyncio.Queue()
+        self._workers = self._resting = 0
         self._tasks: TaskGroup | None = None
         self._stopping = False
 
@@ -322,7 +324,18 @@ class SessionHost:
     def _wake(self, entry: Entry) -> None:
         if not entry.running and not self._stopping and self._tasks is not None:
             entry.running = True
-            self._tasks.start_soon(self._advance, entry)
+            self._runnable.put_nowait(entry)
+            if self._runnable.qsize() > self._resting and self._workers < STEPS_MAX:
+                self._workers += 1
+                self._tasks.start_soon(self._work)
+
+    async def _work(self) -> None:
+        """Step whatever can be stepped, until cancelled."""
+        while True:
+            self._resting += 1
+            entry = await self._runnable.get()
+            self._resting -= 1
+            await self._advance(entry)
 
     def _land(self, entry: Entry, *deliveries: Delivery) -> None:
         """They are dealt with, or left to come again."""
@@ -354,33 +367,40 @@ class SessionHost:
             self._wake_waiting(1, tries - 1)
 
     async def _advance(self, entry: Entry) -> None:
-        """Step one session until nothing is left to do for it."""
+        """One step, if there is anything to do; the next one comes after those of others."""
         try:
-            while not self._stopping and (entry.deliveries or entry.inputs or entry.wanted):
-                async with self._slots, entry.lock:
-                    try:
-                        await self._step(entry)
-                    except Fenced as error:
-                        log.info("step.fenced", session=entry.id, reason=str(error))
-                        self._drop(entry)
-                        entry.at_least = max(entry.at_least, error.at_least)
-                        entry.wanted = self.owns(entry.id)
-                    except (TimeoutError, Unwritable, ProtocolError, NatsError) as error:
-                        log.warning(
-                            "step.delayed", session=entry.id, error=str(error) or type(error).__name__
-                        )
-                        self._drop(entry)
-                        entry.wanted = True
-                        await anyio.sleep(_RETRY_SECONDS)
-                    except JournalBroken as error:
-                        log.error("journal.broken", session=entry.id, reason=str(error))  # noqa: TRY400
-                        await self._broken(entry, str(error))
-                    except Exception:
-                        log.exception("step.broken", session=entry.id)
-                        await self._broken(entry, "it breaks the planner (see its log)")
+            if self._has_work(entry):
+                async with entry.lock:
+                    await self._guarded_step(entry)
         finally:
-            entry.running = False
-        self._settle_idle(entry)
+            entry.running = self._has_work(entry)
+        if entry.running:
+            self._runnable.put_nowait(entry)
+        else:
+            self._settle_idle(entry)
+
+    def _has_work(self, entry: Entry) -> bool:
+        return not self._stopping and bool(entry.deliveries or entry.inputs or entry.wanted)
+
+    async def _guarded_step(self, entry: Entry) -> None:
+        try:
+            await self._step(entry)
+        except Fenced as error:
+            log.info("step.fenced", session=entry.id, reason=str(error))
+            self._drop(entry)
+            entry.at_least = max(entry.at_least, error.at_least)
+            entry.wanted = self.owns(entry.id)
+        except (TimeoutError, Unwritable, ProtocolError, NatsError) as error:
+            log.warning("step.delayed", session=entry.id, error=str(error) or type(error).__name__)
+            self._drop(entry)
+            entry.wanted = True
+            await anyio.sleep(_RETRY_SECONDS)
+        except JournalBroken as error:
+            log.error("journal.broken", session=entry.id, reason=str(error))  # noqa: TRY400
+            await self._broken(entry, str(error))
+        except Exception:
+            log.exception("step.broken", session=entry.id)
+            await self._broken(entry, "it breaks the planner (see its log)")
 
     async def _step(self, entry: Entry) -> None:
         entry.wanted = False

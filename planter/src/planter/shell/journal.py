@@ -7,6 +7,7 @@ against another planner (anything else).
 
 import asyncio
 from collections.abc import Sequence
+from itertools import count
 from typing import NamedTuple
 
 import msgspec
@@ -27,6 +28,7 @@ from planter.shell.snapshots import RECORDS, Snapshots
 from planter_protocol import assets, headers, subjects
 from planter_protocol.client import load_object, store_object
 from planter_protocol.codec import timestamp
+from planter_protocol.confirming import Confirmed
 from planter_protocol.errors import InvalidMessage
 from planter_protocol.names import random_token
 from planter_protocol.reading import Stored, last_message, message_at, read_subject
@@ -102,7 +104,10 @@ class Journal:
     ) -> None:
         self._nc = nc
         self._js = js
+        self._confirmed = Confirmed(nc)
         self._planner_id = planner_id
+        self._life = random_token(6)
+        self._appends = count(1)
         self._snapshots = snapshots
         self._reading = asyncio.Semaphore(_READERS_MAX)
 
@@ -216,10 +221,10 @@ class Journal:
 
     async def _append(self, session_id: str, before: Appended, data: bytes) -> Appended:
         subject = subjects.journal(session_id)
-        record_id = f"{session_id}/{before.sequence}/{self._planner_id}/{random_token(6)}"
+        record_id = f"{session_id}/{before.sequence}/{self._planner_id}/{self._life}-{next(self._appends)}"
         for pause in (*_PAUSES, None):
             try:
-                ack = await self._js.publish(
+                sequence = await self._confirmed.publish(
                     subject,
                     data,
                     timeout=_APPEND_SECONDS,
@@ -234,7 +239,7 @@ class Journal:
                 if found:
                     return Appended(found, record_id)
             else:
-                return Appended(ack.seq, record_id)
+                return Appended(sequence, record_id)
             if pause is not None:
                 await asyncio.sleep(pause)
         raise Unwritable(f"journal of {session_id} is not confirmed")

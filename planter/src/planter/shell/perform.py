@@ -39,7 +39,7 @@ class Performer:
     async def perform(self, session: Session, effects: Sequence[f.AnyEffect], now: int) -> None:
         """Carry out the effects of a step that is in the journal."""
         addressed: dict[str, list[bytes]] = {}
-        state_subject = subjects.state(session.id)
+        states: list[int] = []
         passing("effects.begin")
         for number, effect in enumerate(effects, start=1):
             if number % _PORTION == 0:
@@ -48,7 +48,7 @@ class Performer:
                 case f.PublishTarget():
                     await self._target(session, effect, addressed)
                 case f.PublishState():
-                    await self._nc.publish(state_subject, self._state(session, effect.phase, now))
+                    states.append(effect.phase)
                 case f.CancelAttempt():
                     await self._cancel(session, effect)
                 case f.Say():
@@ -62,7 +62,16 @@ class Performer:
         passing("effects.between")
         for runtime_id, targets in addressed.items():
             await self._send(runtime_id, targets)
+        await self._send_states(session, states, now)
         passing("effects.done")
+
+    async def _send_states(self, session: Session, indices: Sequence[int], now: int) -> None:
+        """After the targets: work does not wait for those who watch."""
+        subject = subjects.state(session.id)
+        for number, index in enumerate(indices, start=1):
+            if number % _PORTION == 0:
+                await asyncio.sleep(0)
+            await self._nc.publish(subject, self._state(session, index, now))
 
     async def _target(
         self, session: Session, effect: f.PublishTarget, addressed: dict[str, list[bytes]]

@@ -1,16 +1,21 @@
 """Session records in the bucket PLANTER_SESSIONS: derived from the journal, for listings and for recovery."""
 
+from typing import NamedTuple
+
 import anyio
 import msgspec
 import structlog
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
 from planter.core.session import Session
+from planter.core.status import PhaseStatus
 from planter.shell.failpoints import passing
 from planter_protocol import assets, headers, messages
 from planter_protocol.codec import encode, timestamp
+from planter_protocol.confirming import Confirmed
 
 log = structlog.get_logger(__name__)
 
@@ -25,12 +30,13 @@ class RecordWriter:
     planners that were overtaken may write late.
     """
 
-    def __init__(self, js: JetStreamContext) -> None:
+    def __init__(self, nc: Client, js: JetStreamContext) -> None:
+        self._confirmed = Confirmed(nc)
         self._js = js
         self._written: dict[str, tuple[str, int]] = {}
         #: Revision of the record in the bucket and the journal sequence that it includes, as far as we know.
         self._known: dict[str, tuple[int, int]] = {}
-        self._dirty: dict[str, messages.SessionRecord] = {}
+        self._dirty: dict[str, _Facts] = {}
 
     async def update(self, session: Session) -> None:
         """Take note of a session's new state; returns when a change that recovery needs is stored.
@@ -38,7 +44,7 @@ class RecordWriter:
         Should the bucket not answer, the record is written later.
         """
         key = (session.status.value, session.revision)
-        record = _record(session)
+        record = _facts(session)
         if self._written.get(session.id) == key:
             self._dirty[session.id] = record
             return
@@ -69,7 +75,7 @@ class RecordWriter:
                 if not await self._put(record):
                     self._dirty.setdefault(record.session_id, record)
 
-    async def _put(self, record: messages.SessionRecord) -> bool:
+    async def _put(self, record: "_Facts") -> bool:
         """Whether the bucket has this record now, or one that includes more."""
         subject = f"$KV.{assets.SESSIONS_BUCKET}.{record.session_id}"
         for _ in range(_TRIES):
@@ -78,14 +84,14 @@ class RecordWriter:
                 return True
             header = {headers.EXPECTED_LAST_SUBJECT_SEQUENCE: str(expected)}
             try:
-                ack = await self._js.publish(subject, encode(record), timeout=2, headers=header)
+                sequence = await self._confirmed.publish(subject, _encoded(record), timeout=2, headers=header)
             except (TimeoutError, NatsError, APIError) as error:
                 if not isinstance(error, APIError):
                     log.warning(
                         "record.late", session=record.session_id, error=str(error) or type(error).__name__
                     )
             else:
-                self._known[record.session_id] = ack.seq, record.sequence
+                self._known[record.session_id] = sequence, record.sequence
                 return True
             try:
                 found = await self._js.get_last_msg(f"KV_{assets.SESSIONS_BUCKET}", subject)
@@ -99,17 +105,47 @@ class RecordWriter:
         return False
 
 
-def _record(session: Session) -> messages.SessionRecord:
-    return messages.SessionRecord(
-        session_id=session.id,
-        status=session.status.value,
-        sequence=session.sequence,
-        revision=session.revision,
-        plan_digest=session.plan_digest,
-        counts={status.value: count for status, count in session.counts.items() if count},
-        created=timestamp(session.created) if session.created else None,
-        updated=timestamp(session.updated) if session.updated else None,
-        reason=session.reason,
+class _Facts(NamedTuple):
+    """What a record will say, cheaply noted at each step: most are overtaken before they are written."""
+
+    session_id: str
+    status: str
+    sequence: int
+    revision: int
+    plan_digest: str | None
+    counts: dict[PhaseStatus, int]
+    created: int
+    updated: int
+    reason: str | None
+
+
+def _facts(session: Session) -> _Facts:
+    return _Facts(
+        session.id,
+        session.status.value,
+        session.sequence,
+        session.revision,
+        session.plan_digest,
+        session.counts.copy(),
+        session.created,
+        session.updated,
+        session.reason,
+    )
+
+
+def _encoded(facts: _Facts) -> bytes:
+    return encode(
+        messages.SessionRecord(
+            session_id=facts.session_id,
+            status=facts.status,
+            sequence=facts.sequence,
+            revision=facts.revision,
+            plan_digest=facts.plan_digest,
+            counts={status.value: count for status, count in facts.counts.items() if count},
+            created=timestamp(facts.created) if facts.created else None,
+            updated=timestamp(facts.updated) if facts.updated else None,
+            reason=facts.reason,
+        )
     )
 
 

@@ -19,7 +19,7 @@ import planter_protocol.names
 import planter_runtime.agent
 import planter_runtime.phase_log
 from planter_protocol import assets
-from planter_testkit.sim.judging import has_settled, paused, violations
+from planter_testkit.sim.judging import has_settled, is_listed, paused, violations
 from planter_testkit.sim.loop import PROCESS, Stalled, VirtualLoop
 from planter_testkit.sim.scenario import Scenario
 from planter_testkit.sim.world import PARTITIONS, World
@@ -162,6 +162,8 @@ async def _tell(world: World, scenario: Scenario) -> None:
     while loop.now < deadline and quiet < (_LOOKS_WATCHED if scenario.watched else _LOOKS_QUIET):
         await _sleep(loop, _LOOKS_SECONDS)
         quiet = quiet + 1 if has_settled(world, scenario) else 0
+        if quiet >= _LOOKS_QUIET and not is_listed(world):
+            quiet = 0
         if loop.now > resume_at:
             scenario.resume(paused(world))
             if world.has_lost:

@@ -58,6 +58,15 @@ def has_settled(world: World, scenario: Scenario) -> bool:
     return all(_has_ended(records) or not _has_plan(records) for records in session_records(world).values())
 
 
+def is_listed(world: World) -> bool:
+    """Whether the listing agrees with the journal: a record that was lost on its way is written again."""
+    return world.has_lost or not any(
+        _judge_record(world, folded(name, records))
+        for name, records in session_records(world).items()
+        if not _is_purged(records)
+    )
+
+
 def paused(world: World) -> list[str]:
     """Sessions that somebody has to resume."""
     return [
@@ -187,7 +196,7 @@ def _judge_memory(world: World, session: Session) -> list[str]:
         if node.planner is None or node.client.dead:
             continue
         entry = node.planner._host._entries.get(session.id)
-        held = entry.session if entry is not None else None
+        held = entry.session if entry is not None and not entry.lock.locked() else None  # in a step
         if held is None or (held.sequence, held.record) != (session.sequence, session.record):
             continue  # it is behind, or has a record that was lost: it will read again before it decides
         here, there = picture(held), picture(session)

@@ -81,7 +81,8 @@ class SimServer:
     def subscribe(self, interest: Interest) -> None:
         """A client listens."""
         self._listeners.clear()
-        if "*" in interest.pattern or ">" in interest.pattern:
+        is_wild = "*" in interest.pattern or ">" in interest.pattern
+        if is_wild and not interest.pattern.startswith("_INBOX."):
             self._wild.append(interest)
         else:
             self._exact.setdefault(interest.pattern, []).append(interest)
@@ -169,13 +170,16 @@ class SimServer:
 
     def _route(self, packet: Packet, *, with_reply: bool = True) -> bool:
         """Hand a message to everybody who listens, and to one of each queue group."""
-        if packet.subject.startswith("_INBOX.") and packet.subject not in self._exact:
+        if "/" in packet.subject:  # the answer to a request
             connection = self._inboxes.get(packet.subject.rpartition("/")[0])
             if connection is not None:
                 connection.transmit(packet, 0)
             return connection is not None
         found = self._listeners.get(packet.subject)
-        if found is None:
+        if packet.subject.startswith("_INBOX."):  # each is used once: nothing to remember
+            beside = packet.subject.rpartition(".")[0] + ".*"
+            found = [*self._exact.get(packet.subject, ()), *self._exact.get(beside, ())]
+        elif found is None:
             found = list(self._exact.get(packet.subject, ()))
             found += [interest for interest in self._wild if matches(interest.pattern, packet.subject)]
             self._listeners[packet.subject] = found

@@ -1,0 +1,1 @@
+"""Measuring Planter's speed against the floor that JetStream sets (``make bench``)."""

@@ -1,0 +1,206 @@
+"""The processes that are measured, each on its own: server, planners, runtime."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from planter_protocol import PlanClient
+from planter_testkit.bench.workloads import Workload
+from planter_testkit.nats import end, running_nats_server
+from planter_testkit.planners import Planner
+
+SLOTS = 1_000
+SYNC_ALWAYS = "jetstream { sync_interval: always }\n"
+
+
+class Took(NamedTuple):
+    """One run of a workload."""
+
+    seconds: float
+    """Floor: from the first publish to the last completion. Planter: from the first start to the last end."""
+    ran: float
+    """Planter: from the first commit of a session to the last end."""
+    cpu: dict[str, float]
+    """Processor seconds of each process."""
+    memory_mib: dict[str, int]
+    """The most memory that each process had (VmHWM)."""
+
+
+class Stand:
+    """A server, and what runs on it."""
+
+    def __init__(self, url: str, folder: Path, server_pid: int) -> None:
+        self.url = url
+        self.folder = folder
+        self.pids: dict[str, int] = {"nats-server": server_pid}
+
+
+@asynccontextmanager
+async def running_stand(folder: Path, *, sync_always: bool) -> AsyncGenerator[Stand]:
+    """A server of its own."""
+    arguments: list[str] = []
+    folder.mkdir(parents=True)
+    if sync_always:
+        (folder / "nats.conf").write_text(SYNC_ALWAYS)
+        arguments = ["-c", str(folder / "nats.conf")]
+    async with running_nats_server(folder, arguments) as server:
+        assert server.process is not None
+        yield Stand(server.url, folder, server.process.pid)
+
+
+@asynccontextmanager
+async def running_planter(stand: Stand, planners: int = 1, slots: int = SLOTS) -> AsyncGenerator[PlanClient]:
+    """Planters and one runtime of no-ops, ready; and a client."""
+    async with AsyncExitStack() as stack:
+        for number in range(planners):
+            planner = Planner(stand.url, stand.folder, f"planner-{number}")
+            stack.callback(planner.stop)
+            stand.pids[planner.name] = planner.process.pid
+        command = [sys.executable, "-m", "planter_runtime", "--nats", stand.url, "--id", "r1"]
+        command += ["--any-selector", "--slots", str(slots)]
+        with (stand.folder / "runtime.log").open("ab") as log:
+            runtime = subprocess.Popen(command, stdout=log, stderr=log, cwd=stand.folder)
+        stack.callback(end, runtime)
+        stand.pids["runtime"] = runtime.pid
+        client = await stack.enter_async_context(PlanClient.connected(stand.url, wait=10))
+        await _ready(client, planners)
+        yield client
+
+
+async def _ready(client: PlanClient, planners: int) -> None:
+    async with asyncio.timeout(20):
+        seen: set[str] = set()
+        while len(seen) < planners:
+            try:
+                info = await client.planner_info(timeout=0.5)
+            except Exception:
+                await asyncio.sleep(0.05)
+                continue
+            if info.runtimes:
+                seen.add(info.planner_id)
+            await asyncio.sleep(0.02)
+        if planners > 1:
+            await asyncio.sleep(2)  # each has seen the others, and they have shared the partitions
+
+
+class Ends:
+    """Hears of every commit; knows when so many sessions have ended."""
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted = wanted
+        self.first = 0.0
+        self.over = asyncio.Event()
+        self.last = 0.0
+        self.failed = 0
+
+    async def listen(self, client: PlanClient) -> None:
+        """From now on."""
+        await client.nc.subscribe("plan.journal.*", cb=self._on_commit, pending_bytes_limit=-1)
+        await client.nc.flush()
+
+    async def _on_commit(self, message: object) -> None:
+        now = time.perf_counter()
+        self.first = self.first or now
+        data: bytes = message.data  # type: ignore[attr-defined]
+        if b'"SessionEnded"' in data:
+            self.failed += b'"status":"complete"' not in data
+            self.wanted -= 1
+            if self.wanted == 0:
+                self.last = now
+                self.over.set()
+
+
+async def run_planter(
+    folder: Path, workload: Workload, *, planners: int = 1, sync_always: bool = False
+) -> Took:
+    """The workload through Planter."""
+    from planter_testkit.graphs import as_manifest
+
+    text = json.dumps(as_manifest(workload.tasks)).encode()
+    async with (
+        running_stand(folder, sync_always=sync_always) as stand,
+        running_planter(stand, planners) as client,
+    ):
+        ends = Ends(workload.copies)
+        await ends.listen(client)
+        before = {name: processor(pid) for name, pid in stand.pids.items()}
+        began = time.perf_counter()
+        window = asyncio.Semaphore(100)
+
+        async def submit(number: int) -> None:
+            async with window:
+                await client.submit(text, session=f"s{number}", confirm=None)
+
+        await asyncio.gather(*(submit(number) for number in range(workload.copies)))
+        async with asyncio.timeout(600):
+            await ends.over.wait()
+        cpu = {name: processor(pid) - before[name] for name, pid in stand.pids.items()}
+        memory = {name: peak_mib(pid) for name, pid in stand.pids.items()}
+    if ends.failed:
+        raise RuntimeError(f"{ends.failed} sessions of {workload.name} did not complete")
+    return Took(ends.last - began, ends.last - ends.first, cpu, memory)
+
+
+async def run_floor(folder: Path, workload: Workload, *, sync_always: bool = False) -> Took:
+    """The workload on the floor."""
+    import nats
+
+    from planter_testkit.bench import floor
+
+    async with running_stand(folder, sync_always=sync_always) as stand:
+        nc = await nats.connect(stand.url)
+        await floor.prepare(nc.jetstream())
+        await nc.close()
+        (folder / "graph.json").write_text(json.dumps(workload.tasks))
+        command = [sys.executable, "-m", floor.__name__]
+        variables = {**os.environ, "PYTHONPATH": str(Path(floor.__file__).parents[2])}
+        worker = subprocess.Popen([*command, "work", stand.url], env=variables)
+        stand.pids["worker"] = worker.pid
+        try:
+            walker = await asyncio.create_subprocess_exec(
+                *command,
+                "walk",
+                stand.url,
+                str(folder / "graph.json"),
+                str(workload.copies),
+                env=variables,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            out, _ = await asyncio.wait_for(walker.communicate(), 600)
+        finally:
+            end(worker)
+    seconds = float(out)
+    return Took(seconds, seconds, {}, {})
+
+
+def processor(pid: int) -> float:
+    """Seconds of processor time that the process and its ended children have used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_mib(pid: int) -> int:
+    """The most memory that the process ever had in use, in MiB."""
+    return _status(pid, "VmHWM:")
+
+
+def pss_mib(pid: int) -> float:
+    """Memory in use, shared pages in shares, in MiB."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def _status(pid: int, name: str) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) // 1024
+    return 0
