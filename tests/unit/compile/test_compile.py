@@ -5,7 +5,7 @@ import time
 import msgspec
 import pytest
 
-from planter.compile import compile_manifest
+from planter.compile.phases import compile_manifest
 from planter.compile.cycles import shortest_cycle
 from planter.core.plan import FailureAction, Plan
 from planter_schemas import load_manifest

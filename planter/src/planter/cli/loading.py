@@ -41,7 +41,7 @@ def read_manifest(file: str, variables: Mapping[str, str], *, strict: bool = Fal
     Never raises for a bad file: that is a problem like any other.
     """
     import planter_schemas as schemas  # noqa: PLC0415
-    from planter.compile import compile_manifest  # noqa: PLC0415
+    from planter.compile.phases import compile_manifest  # noqa: PLC0415
 
     loaded = schemas.load_manifest_file(file, variables=variables, strict=strict)
     compiled = compile_manifest(loaded)

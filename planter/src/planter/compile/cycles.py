@@ -35,6 +35,11 @@ def shortest_cycle(needs: Needs) -> list[str] | None:
     return best
 
 
+def is_acyclic(needs: Needs) -> bool:
+    """Whether no phase waits for itself by way of others."""
+    return not _tangled(needs)
+
+
 def _tangled(needs: Needs) -> set[str]:
     """Phases that are on a cycle or wait for one: what is left when free phases are taken away repeatedly."""
     missing = {name: sum(1 for need in wanted if need in needs) for name, wanted in needs.items()}

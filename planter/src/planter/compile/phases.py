@@ -7,9 +7,9 @@ import msgspec
 
 import planter_schemas as schemas
 from planter.compile.cycles import shortest_cycle
-from planter.core.plan import Backoff, FailureAction, Handler, PhaseSpec, Plan
+from planter.core.plan import DEFAULT_BACKOFF, Backoff, FailureAction, Handler, PhaseSpec, Plan
 
-_encoder = msgspec.json.Encoder(order="sorted")
+_encoder = msgspec.json.Encoder(order="deterministic")
 
 
 class Compiled(NamedTuple):
@@ -69,7 +69,10 @@ def _spec(phase: schemas.Phase, external: frozenset[str]) -> PhaseSpec:
 
 def _backoff(phase: schemas.Phase) -> Backoff:
     given = phase.retry_backoff
-    return Backoff(initial_ms=given.initial_ms, factor=given.factor, max_ms=given.max_ms, jitter=given.jitter)
+    found = Backoff(
+        initial_ms=given.initial_ms, factor=given.factor, max_ms=given.max_ms, jitter=given.jitter
+    )
+    return DEFAULT_BACKOFF if found == DEFAULT_BACKOFF else found
 
 
 def _handler(handler: schemas.Handler | None) -> Handler | None:

@@ -27,6 +27,10 @@ class Backoff(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     jitter: float = 0.1
 
 
+DEFAULT_BACKOFF = Backoff()
+"""This very object is left out when a phase is encoded."""
+
+
 class Handler(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """What is said when a phase ends (PMP ``on_failure`` and ``on_success``, without the action)."""
 
@@ -65,7 +69,7 @@ class PhaseSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     heartbeat_ms: int | None = None
     """Longest silence of running work; retried."""
     max_attempts: int = 1
-    backoff: Backoff = Backoff()
+    backoff: Backoff = DEFAULT_BACKOFF
     priority: int = 0
     on_failure: FailureAction = FailureAction.RAISE
     failure: Handler | None = None

@@ -9,13 +9,21 @@ import sys
 
 import msgspec
 
-from planter.shell.plans import read_manifest
+from planter.compile.plain import compile_plain
 
 
 def main() -> None:
     """Read, compile, answer."""
     gc.disable()  # nothing that is made here is garbage before the end
-    sys.stdout.buffer.write(msgspec.json.encode(read_manifest(sys.stdin.buffer.read())))
+    data = sys.stdin.buffer.read()
+    plan = compile_plain(data) if data[:1] == b"[" else None
+    if plan is not None:
+        answer = msgspec.json.encode({"plan": plan})
+    else:
+        from planter.shell.plans import read_manifest  # noqa: PLC0415  (what a plain manifest does not need)
+
+        answer = msgspec.json.encode(read_manifest(data))
+    sys.stdout.buffer.write(answer)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import structlog
 from nats.js import JetStreamContext
 
 import planter_schemas as schemas
-from planter.compile import compile_manifest
+from planter.compile.phases import compile_manifest
+from planter.compile.plain import compile_plain
 from planter.core.graph import Graph, graph_of
 from planter.core.plan import Plan
 from planter_protocol import messages
@@ -91,6 +92,8 @@ async def _read_apart(data: bytes) -> Reading:
 
 def read_manifest(data: bytes) -> Reading:
     """Read, check and compile: JSON, or YAML text as a JSON string, so that its places stay true."""
+    if data[:1] == b"[" and (plan := compile_plain(data)) is not None:
+        return Reading(plan)
     if data[:1] == b'"':
         loaded = schemas.load_manifest(msgspec.json.decode(data, type=str), format="yaml")
     else:
