@@ -5,8 +5,8 @@ import time
 import msgspec
 import pytest
 
-from planter.compile.phases import compile_manifest
 from planter.compile.cycles import shortest_cycle
+from planter.compile.phases import compile_manifest
 from planter.core.plan import FailureAction, Plan
 from planter_schemas import load_manifest
 
