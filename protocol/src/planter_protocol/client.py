@@ -9,6 +9,7 @@ async with PlanClient.connected("nats://127.0.0.1:4222") as client:
 
 import asyncio
 import hashlib
+import io
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
@@ -342,7 +343,9 @@ async def load_object(js: JetStreamContext, digest: str) -> bytes:
     """
     store = await js.object_store(assets.MANIFESTS_BUCKET)
     try:
-        data = (await store.get(digest)).data or b""
+        into = io.BytesIO()  # nats-py itself would copy what it has for each chunk
+        await store.get(digest, writeinto=into)  # pyright: ignore[reportArgumentType]: anything with write()
+        data = into.getvalue()
     except JetStreamNotFound as error:
         raise InvalidMessage(
             "manifest reference", f"no object {digest} in {assets.MANIFESTS_BUCKET}"

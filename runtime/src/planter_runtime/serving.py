@@ -13,7 +13,7 @@ from nats.aio.client import Client
 import planter_runtime
 from planter_protocol.connection import connect
 from planter_protocol.errors import ServerUnreachable
-from planter_protocol.loops import loop_factory
+from planter_protocol.loops import calm_collector, loop_factory
 from planter_runtime import logs
 from planter_runtime.agent import Agent
 from planter_runtime.errors import ConnectionLost
@@ -64,6 +64,7 @@ def run(settings: Settings, handlers: Sequence[Handler]) -> NoReturn:
     if not structlog.is_configured():
         logs.configure()
     try:
+        calm_collector()
         options = {"loop_factory": loop_factory()}
         status = anyio.run(_run, settings, handlers, backend_options=options)
     except KeyboardInterrupt:  # before there was anything to drain

@@ -95,7 +95,7 @@ def serve(
     from planter.errors import PlanterError  # noqa: PLC0415
     from planter.shell.daemon import ConnectionLost, PlannerOptions  # noqa: PLC0415
     from planter.shell.daemon import serve as run_planner  # noqa: PLC0415
-    from planter_protocol.loops import loop_factory  # noqa: PLC0415
+    from planter_protocol.loops import calm_collector, loop_factory  # noqa: PLC0415
 
     sessions = str(retain_sessions) if retain_sessions is not None else None
     chosen = settings(nats_url=nats, log_format=log_format, retain=retain, retain_sessions=sessions)
@@ -109,6 +109,7 @@ def serve(
         retain_sessions=chosen.retain_sessions,
     )
     try:
+        calm_collector()
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(run_planner(options))
     except ConnectionLost as error:

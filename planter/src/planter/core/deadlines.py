@@ -108,9 +108,10 @@ def arm(session: Session, index: int, soon: int = 0) -> None:
     Not journalled: a timer is only ever early or late, never wrong.
     """
     due = soon
-    for _, at in clocks(session, index):
-        if not due or at < due:
-            due = at
+    if session.graph.has_limit[index]:
+        for _, at in clocks(session, index):
+            if not due or at < due:
+                due = at
     session.phases[index].due = due
     if due:
         heappush(session.timers, (due, index))

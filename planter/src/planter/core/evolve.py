@@ -110,6 +110,8 @@ def _consider(session: Session, index: int, at: int) -> None:
     if session.unmet[index] == 0:
         _make_ready(session, index, at)
         return
+    if not session.graph.lazy_needs[index]:
+        return
     lazy = [
         need
         for need in session.graph.lazy_needs[index]
@@ -168,10 +170,11 @@ def _reindex(session: Session, at: int) -> None:
         session.counts[phase.status] += 1
     session.ready = [[] for _ in graph.groups]
     session.to_demand.clear()
+    satisfied = {index for index, phase in enumerate(session.phases) if phase.satisfies}
     session.unmet = [
-        sum(1 for need in graph.needs[index] if not session.phases[need].satisfies)
-        + sum(1 for name in session.spec(index).external if name not in session.known)
-        for index in range(len(session.phases))
+        (len(needs) if not satisfied else sum(1 for need in needs if need not in satisfied))
+        + (sum(1 for name in spec.external if name not in session.known) if spec.external else 0)
+        for needs, spec in zip(graph.needs, graph.plan.phases, strict=True)
     ]
     for index in graph.order:
         phase = session.phases[index]

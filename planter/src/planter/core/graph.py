@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
 from planter.core.fleet import Requirement, requirement
-from planter.core.plan import Plan
+from planter.core.plan import PhaseSpec, Plan
 
 
 class Graph:
@@ -15,6 +15,7 @@ class Graph:
         "dependents",
         "group_of",
         "groups",
+        "has_limit",
         "index",
         "lazy_needs",
         "needs",
@@ -43,6 +44,8 @@ class Graph:
         for number, spec in enumerate(plan.phases):
             for name in spec.external:
                 self.waiters.setdefault(name, []).append(number)
+        #: For each phase, whether any of its clocks can run out.
+        self.has_limit: list[bool] = [_has_limit(spec) for spec in plan.phases]
         #: Placement groups: phases of one group are placed by the same rule.
         self.groups: list[Requirement] = []
         self.group_of: list[int] = self._number_groups()
@@ -82,6 +85,16 @@ class Graph:
             if number in found
             or (any(need in found for need in self.needs[number]) and not found.add(number))
         ]
+
+
+def _has_limit(spec: PhaseSpec) -> bool:
+    return (
+        spec.wait_timeout_ms is not None
+        or spec.timeout_ms is not None
+        or spec.heartbeat_ms is not None
+        or spec.schedule_to_start_ms is not None
+        or spec.schedule_to_close_ms is not None
+    )
 
 
 EMPTY = Graph(Plan(digest=""))
