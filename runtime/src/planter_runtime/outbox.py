@@ -4,6 +4,7 @@ Per session one flush is under way at a time; what comes meanwhile collects for 
 that finds the ack or the running report of its attempt still unsent takes their place, for it implies both.
 """
 
+import asyncio
 from collections.abc import Iterable, Iterator
 
 import anyio
@@ -13,7 +14,7 @@ from anyio.abc import TaskGroup
 from planter_protocol import subjects
 from planter_protocol.codec import encode
 from planter_protocol.messages import Ack, Report
-from planter_runtime.publishing import Publisher
+from planter_runtime.publishing import CONCURRENT_MAX, Publisher
 
 MESSAGE_BYTES_MAX = 256 * 1024
 LINGER_SECONDS = 0.003
@@ -62,6 +63,9 @@ class Outbox:
         self._publisher = publisher
         self._tasks = tasks
         self._boxes: dict[str, _Box] = {}
+        #: Boxes with something in them, and who empties them: workers live on, for a task costs more.
+        self._full: asyncio.Queue[tuple[str, _Box]] = asyncio.Queue()
+        self._workers = self._resting = 0
         self._empty = anyio.Event()
         self._empty.set()
 
@@ -89,8 +93,19 @@ class Outbox:
             if not self._boxes:
                 self._empty = anyio.Event()
             box = self._boxes[session] = _Box()
-            self._tasks.start_soon(self._flush, session, box)
+            self._full.put_nowait((session, box))
+            if self._full.qsize() > self._resting and self._workers < CONCURRENT_MAX:
+                self._workers += 1
+                self._tasks.start_soon(self._work)
         return box
+
+    async def _work(self) -> None:
+        """Empty whatever box has something in it, until cancelled."""
+        while True:
+            self._resting += 1
+            session, box = await self._full.get()
+            self._resting -= 1
+            await self._flush(session, box)
 
     async def _flush(self, session: str, box: _Box) -> None:
         while box.acks or box.reports or box.beats:

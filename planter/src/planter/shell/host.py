@@ -410,7 +410,9 @@ class SessionHost:
             self._drop(entry)
         elif entry.session is not None and check and not await self._journal.is_current(entry.session):
             self._drop(entry)  # another planner has gone on: do nothing on what is out of date
-        if entry.session is None:
+        if entry.session is None and _looks_new(entry):
+            entry.session = Session(entry.id)  # not read: if it has a journal, the commit will be fenced
+        elif entry.session is None:
             await self._load(entry)
         session = entry.session
         assert session is not None
@@ -594,3 +596,11 @@ class SessionHost:
                 self._waiting.pop(session_id, None)
                 self._count(session_id, {})
                 self._around.forget(session_id)
+
+
+def _looks_new(entry: Entry) -> bool:
+    """Whether the entry holds nothing but a start that nobody has tried before: most often of a new session."""
+    if entry.at_least or entry.inputs or len(entry.deliveries) != 1:
+        return False
+    verb, delivery = entry.deliveries[0]
+    return verb == "start" and delivery.delivered == 1
