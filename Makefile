@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PARTS  := protocol/src schemas/src runtime/src planter/src
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test sim faults mutants format lint types imports unit clean
+.PHONY: help setup demo check test sim faults bench mutants format lint types imports unit clean
 
 help:  ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ sim: $(BIN)/.ready  ## play simulated histories: SEEDS=10000, or one with its tr
 
 faults: $(BIN)/.ready  ## kill, stop and cut off real processes for an hour: ONLY=planner-kill, COUNT=30, SEED=7
 	$(BIN)/python scripts/faults.py $(if $(ONLY),--only $(ONLY)) $(if $(COUNT),--count $(COUNT)) --seed $(or $(SEED),1)
+
+bench: $(BIN)/.ready  ## measure Planter against the floor that JetStream sets: ONLY=fan,chain, REPEAT=1, SCALE=0.1
+	$(BIN)/python scripts/bench.py $(if $(ONLY),--only $(ONLY)) --repeat $(or $(REPEAT),5) --scale $(or $(SCALE),1)
 
 mutants: $(BIN)/.ready  ## break the product in a dozen ways; the simulation has to find each (docs/mutants.md)
 	$(BIN)/python scripts/mutants.py

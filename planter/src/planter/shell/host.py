@@ -599,7 +599,7 @@ class SessionHost:
 
 
 def _looks_new(entry: Entry) -> bool:
-    """Whether the entry holds nothing but a start that nobody has tried before: most often of a new session."""
+    """Whether the entry holds nothing but a start that nobody has tried before: most often it is new."""
     if entry.at_least or entry.inputs or len(entry.deliveries) != 1:
         return False
     verb, delivery = entry.deliveries[0]
