@@ -27,4 +27,5 @@ def test_a_small_run_compares_planter_with_the_floor(tmp_path) -> None:
     assert rows["fan"]["ratio"] > 0
     assert "MiB" in rows["idle planter dev"]["planter"]
     assert "| fan |" in page.read_text()
-    assert page.read_text().startswith("before") and page.read_text().endswith("after\n")
+    assert page.read_text().startswith("before")
+    assert page.read_text().endswith("after\n")
