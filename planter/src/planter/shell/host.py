@@ -6,7 +6,7 @@ what comes after: inputs that were not acknowledged are delivered again, effects
 
 import asyncio
 import heapq
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -23,6 +23,7 @@ from planter.core.events import PhaseTargeted
 from planter.core.status import PHASE_OPEN, SESSION_TERMINAL
 from planter.core.targeting import is_waiting
 from planter.shell.clock import Clock
+from planter.shell.entry import Entry
 from planter.shell.failpoints import passing
 from planter.shell.inputs import InputReader
 from planter.shell.intake import Delivery
@@ -80,31 +81,6 @@ class Surroundings(Protocol):
 
     def hand_over(self, session_id: str, sequence: int) -> None:
         """The session is another planner's to watch over: it has to know it up to this journal sequence."""
-
-
-class Entry:
-    """One session in memory, and what waits to be done for it."""
-
-    def __init__(self, session_id: str) -> None:
-        self.id = session_id
-        self.session: Session | None = None
-        self.deliveries: deque[tuple[str, Delivery]] = deque()
-        self.inputs: deque[i.AnyInput] = deque()
-        self.wanted = False
-        #: Woken by a timer: the state may be old, and nothing else would notice.
-        self.check = False
-        #: Taken over from another planner: what we have of it was only good for answering questions.
-        self.stale = False
-        #: Time for which a timer of the host is set, 0 for none.
-        self.due = 0
-        #: Journal sequence that the session is known to have reached.
-        self.at_least = 0
-        #: It was woken because there is room; this often the chance may be passed on to others.
-        self.tries = 0
-        #: Just read from the journal.
-        self.fresh = False
-        self.running = False
-        self.lock = asyncio.Lock()
 
 
 class SessionHost:
@@ -410,7 +386,7 @@ class SessionHost:
             self._drop(entry)
         elif entry.session is not None and check and not await self._journal.is_current(entry.session):
             self._drop(entry)  # another planner has gone on: do nothing on what is out of date
-        if entry.session is None and _looks_new(entry):
+        if entry.session is None and entry.looks_new:
             entry.session = Session(entry.id)  # not read: if it has a journal, the commit will be fenced
         elif entry.session is None:
             await self._load(entry)
@@ -596,11 +572,3 @@ class SessionHost:
                 self._waiting.pop(session_id, None)
                 self._count(session_id, {})
                 self._around.forget(session_id)
-
-
-def _looks_new(entry: Entry) -> bool:
-    """Whether the entry holds nothing but a start that nobody has tried before: most often it is new."""
-    if entry.at_least or entry.inputs or len(entry.deliveries) != 1:
-        return False
-    verb, delivery = entry.deliveries[0]
-    return verb == "start" and delivery.delivered == 1

@@ -128,7 +128,10 @@ class Journal:
             Fenced: the session has moved on without us.
             Unwritable: the server does not confirm.
         """
-        stored = [await self._without_large_plan(event) for event in events]
+        stored = [
+            await self._without_large_plan(event) if isinstance(event, PlanApplied) else event
+            for event in events
+        ]
         last = Appended(session.sequence, session.record)
         number, plan_at = session.commits, 0
         fences: dict[str, int] = {}
@@ -262,8 +265,8 @@ class Journal:
             raise Fenced(text, int(last.seq or 0)) from error
         return None
 
-    async def _without_large_plan(self, event: AnyEvent) -> AnyEvent:
-        if not isinstance(event, PlanApplied) or event.plan is None:
+    async def _without_large_plan(self, event: PlanApplied) -> PlanApplied:
+        if event.plan is None:
             return event
         data = _encoder.encode(event.plan)
         if len(data) <= PLAN_INLINE_BYTES_MAX:

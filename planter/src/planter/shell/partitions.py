@@ -6,10 +6,12 @@ for a partition (rendezvous hashing), so that planners rarely work on the same s
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 
 from planter_protocol.assets import PARTITIONS
 
 
+@lru_cache(maxsize=16_384)
 def partition_of(session_id: str) -> int:
     """The partition that the server's ``partition()`` transform gives a session (FNV-1a, 32 bits)."""
     value = 0x811C9DC5
