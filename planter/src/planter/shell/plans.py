@@ -2,6 +2,8 @@
 
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -47,7 +49,11 @@ async def plan_of(js: JetStreamContext, start: messages.Start) -> Reading:
         InvalidMessage: there is no manifest, or its reference leads nowhere.
     """
     if start.manifest_ref is not None:
-        data = await load_object(js, start.manifest_ref.digest)
+        load = partial(load_object, js, start.manifest_ref.digest)
+        if start.manifest_ref.size >= _PROCESS_FROM_BYTES:
+            async with _processes:
+                return await _read_apart(load)
+        data = await load()
     elif start.manifest is not msgspec.UNSET:
         data = bytes(start.manifest)
     else:
@@ -57,7 +63,7 @@ async def plan_of(js: JetStreamContext, start: messages.Start) -> Reading:
     if len(data) < _PROCESS_FROM_BYTES:
         return await anyio.to_thread.run_sync(read_manifest, data)
     async with _processes:
-        return await _read_apart(data)
+        return await _read_apart(partial(_there, data))
 
 
 async def graph_apart(plan: Plan) -> Graph:
@@ -74,13 +80,18 @@ class ManifestUnreadable(Exception):
         super().__init__(f"the process that reads large manifests ended with status {status}")
 
 
-async def _read_apart(data: bytes) -> Reading:
+async def _there(data: bytes) -> bytes:
+    return data
+
+
+async def _read_apart(load: Callable[[], Awaitable[bytes]]) -> Reading:
+    """Read it in a process of its own, which starts while the manifest is still on its way."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "planter.shell.manifest_reader", stdin=pipe, stdout=pipe, stderr=pipe
     )
     try:
-        answer, errors = await process.communicate(data)
+        answer, errors = await process.communicate(await load())
     finally:
         if process.returncode is None:  # we are being stopped
             process.kill()
