@@ -247,6 +247,10 @@ class Planner:
         else:
             await self._records.update(session)
 
+    def is_listed(self, session: Session) -> bool:
+        """Its record is stored; a purged session has none, and nothing to be found for."""
+        return session.status is SessionStatus.PURGED or self._records.has(session.id)
+
     async def listen(self, session: Session) -> None:
         """Hear bare runtimes while the session offers phases openly."""
         await self._bare.follow(session)

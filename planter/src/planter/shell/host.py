@@ -67,6 +67,10 @@ class Surroundings(Protocol):
     async def publish_record(self, session: Session) -> None:
         """Store what listings and recovery need."""
 
+    def is_listed(self, session: Session) -> bool:
+        """Whether whoever takes over finds the session without any of its inputs."""
+        ...
+
     async def listen(self, session: Session) -> None:
         """Begin or end listening to bare runtimes."""
 
@@ -392,7 +396,7 @@ class SessionHost:
             await self._load(entry)
         session = entry.session
         assert session is not None
-        taken, inputs = await self._next_batch(entry)
+        taken, inputs, repeated = await self._next_batch(entry)
         if taken:
             passing("input.fetched")
         now = self._clock.now_ms()
@@ -413,31 +417,39 @@ class SessionHost:
             # Nothing of this batch is decided: it is taken again, in the same order.
             entry.deliveries.extendleft(reversed(taken))
             entry.inputs.extendleft(given for given in reversed(inputs) if given.sequence == 0)
+            self._land(entry, *repeated)
             raise
-        self._land(entry, *(delivery for _, delivery in taken))
+        done = [*repeated, *(delivery for _, delivery in taken)]
+        self._land(entry, *done)
         await self._after(entry, session, decision, now)
         if self._chances != chances and is_waiting(session) and self._fleet.has_room():
             entry.wanted = True  # while the step was under way, another session made room
         self._pass_on(entry, decision)
         passing("input.acknowledge")
-        for _, delivery in taken:
-            await self._around.acknowledge(delivery)
+        if self._around.is_listed(session):  # else nobody could find it but by these: they come again
+            for delivery in done:
+                await self._around.acknowledge(delivery)
         if taken:
             passing("input.acknowledged")
         if entry.session is session:
             await self._around.stepped(session, len(decision.events))
 
-    async def _next_batch(self, entry: Entry) -> tuple[list[tuple[str, Delivery]], list[i.AnyInput]]:
-        """What to take in now, read and checked; unreadable deliveries are buried on the way."""
+    async def _next_batch(
+        self, entry: Entry
+    ) -> tuple[list[tuple[str, Delivery]], list[i.AnyInput], list[Delivery]]:
+        """What to take in now, read and checked, and what was taken in before.
+
+        Unreadable deliveries are buried on the way.
+        """
         inputs: list[i.AnyInput] = list(entry.inputs)
         entry.inputs.clear()
         taken: list[tuple[str, Delivery]] = []
+        repeated: list[Delivery] = []
         size = 0
         while entry.deliveries and len(inputs) < BATCH_INPUTS_MAX and size < BATCH_BYTES_MAX:
             verb, delivery = entry.deliveries.popleft()
             if entry.session is not None and delivery.sequence in entry.session.taken:
-                self._land(entry, delivery)
-                await self._around.acknowledge(delivery)  # delivered again; a manifest is not read twice
+                repeated.append(delivery)  # a manifest is not read twice
                 continue
             size += len(delivery.data)
             try:
@@ -449,9 +461,10 @@ class SessionHost:
             except BaseException:
                 entry.deliveries.appendleft((verb, delivery))
                 entry.deliveries.extendleft(reversed(taken))
+                self._land(entry, *repeated)
                 raise
             taken.append((verb, delivery))
-        return taken, inputs
+        return taken, inputs, repeated
 
     async def _strangers(self, entry: Entry, taken: list[tuple[str, Delivery]]) -> None:
         """Inputs for a session that has no journal: once may be a race with its start, twice is not."""

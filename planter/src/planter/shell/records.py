@@ -55,6 +55,10 @@ class RecordWriter:
         passing("record.written")
         self._written[session.id] = key
 
+    def has(self, session_id: str) -> bool:
+        """Whether the bucket has a record of the session, as far as we know."""
+        return session_id in self._known
+
     def reconnected(self) -> None:
         """The server may have lost what was written last: nothing counts as written any more."""
         self._written.clear()
