@@ -40,8 +40,8 @@ unit: $(BIN)/.ready
 	$(BIN)/python -m pytest -q tests/unit tests/architecture
 
 test: check  ## the whole suite
-	$(BIN)/python -m pytest -q -n 3 --dist worksteal tests/integration tests/examples tests/faults
-	$(BIN)/python -m pytest -q tests/sim
+	$(BIN)/python -m pytest -q --tb=short -n 3 --dist worksteal tests/integration tests/examples tests/faults
+	$(BIN)/python -m pytest -q --tb=short tests/sim
 
 sim: $(BIN)/.ready  ## play simulated histories: SEEDS=10000, or one with its trace: SEED=42
 	$(BIN)/python scripts/sim.py $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000))

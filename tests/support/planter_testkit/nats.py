@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-READY_SECONDS = 15.0
+READY_SECONDS = 60.0
 
 
 def server_binary() -> str:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -76,14 +77,15 @@ async def running_planner(url: str, folder: Path, name: str = "planner-1") -> As
 
 async def answering(client: PlanClient, planner: Planner) -> None:
     """Wait until this planner answers."""
-    async with asyncio.timeout(READY_SECONDS):
-        while True:
-            assert planner.process.poll() is None, planner.log.read_text()
-            try:
-                if (await client.planner_info(timeout=0.2)).planner_id == planner.name:
-                    return
-            except PlannerUnavailable:
-                await asyncio.sleep(0.01)
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        assert planner.process.poll() is None, planner.log.read_text()
+        try:
+            if (await client.planner_info(timeout=0.2)).planner_id == planner.name:
+                return
+        except PlannerUnavailable:
+            await asyncio.sleep(0.01)
+    raise AssertionError(f"{planner.name} does not answer; its log: {planner.log.read_text() or 'empty'}")
 
 
 async def judged(client: PlanClient, session: str) -> Verdict:
