@@ -9,7 +9,6 @@ async with PlanClient.connected("nats://127.0.0.1:4222") as client:
 
 import asyncio
 import hashlib
-import io
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
@@ -341,15 +340,16 @@ async def load_object(js: JetStreamContext, digest: str) -> bytes:
     Raises:
         InvalidMessage: there is no such object, or its bytes do not have that digest.
     """
-    store = await js.object_store(assets.MANIFESTS_BUCKET)
+    bucket = assets.MANIFESTS_BUCKET
+    store = await js.object_store(bucket)
     try:
-        into = io.BytesIO()  # nats-py itself would copy what it has for each chunk
-        await store.get(digest, writeinto=into)  # pyright: ignore[reportArgumentType]: anything with write()
-        data = into.getvalue()
+        info = await store.get_info(digest)
     except JetStreamNotFound as error:
-        raise InvalidMessage(
-            "manifest reference", f"no object {digest} in {assets.MANIFESTS_BUCKET}"
-        ) from error
+        raise InvalidMessage("manifest reference", f"no object {digest} in {bucket}") from error
+    # Its chunks (NATS ADR-20 says where) by direct gets: a tenth of the time that ``store.get`` takes.
+    nc = js._nc  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    chunks = read_subject(nc, f"OBJ_{bucket}", f"$O.{bucket}.C.{info.nuid}")
+    data = b"".join([stored.data async for stored in chunks])
     if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
         raise InvalidMessage("manifest reference", f"the object {digest} has other bytes")
     return data

@@ -4,6 +4,7 @@ The same function runs when a decision is made and when the journal is read agai
 replaying cannot differ.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from heapq import heappush
 from typing import Any
@@ -135,7 +136,7 @@ def _plan_applied(session: Session, event: e.PlanApplied, at: int) -> None:
     session.revision = event.revision
     session.plan_at = PROVISIONAL
     session.phases = [_fresh(before.get(spec.id)) for spec in event.plan.phases]
-    for index in session.graph.order:
+    for index in session.graph.order if before else ():
         spec = session.spec(index)
         old_spec, old = before.get(spec.id, (None, None))
         needs_kept = all(session.phases[need].satisfies for need in session.graph.needs[index])
@@ -166,8 +167,7 @@ def _reindex(session: Session, at: int) -> None:
     """Compute everything that follows from the statuses anew (a plan was applied or phases were reset)."""
     graph = session.graph
     session.counts = dict.fromkeys(PhaseStatus, 0)
-    for phase in session.phases:
-        session.counts[phase.status] += 1
+    session.counts.update(Counter([phase.status for phase in session.phases]))
     session.ready = [[] for _ in graph.groups]
     session.to_demand.clear()
     satisfied = {index for index, phase in enumerate(session.phases) if phase.satisfies}
@@ -183,9 +183,12 @@ def _reindex(session: Session, at: int) -> None:
         elif phase.status is PhaseStatus.PENDING:
             phase.updated = at
             phase.since = phase.since or at
-            arm(session, index)
-            session.touched[index] = None
-            _consider(session, index, at)
+            if graph.has_limit[index]:
+                arm(session, index)
+            if phase.attempt:
+                session.touched[index] = None
+            if not session.unmet[index] or graph.lazy_needs[index]:
+                _consider(session, index, at)
     _settle_failing(session, at)
 
 
@@ -201,6 +204,8 @@ def _settle_failing(session: Session, at: int) -> None:
 
 
 def _failure(session: Session) -> str | None:
+    if not session.counts[PhaseStatus.FAILED]:
+        return None
     for spec, phase in zip(session.graph.plan.phases, session.phases, strict=True):
         if phase.status is PhaseStatus.FAILED and _stops(spec.on_failure):
             return f"phase {spec.id} failed"

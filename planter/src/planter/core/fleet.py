@@ -33,7 +33,7 @@ Requirement = tuple[tuple[tuple[str, str], ...], str | None, tuple[str, ...]]
 
 def requirement(spec: PhaseSpec) -> Requirement:
     """What a runtime must fulfil to take the phase."""
-    return tuple(sorted(spec.labels.items())), spec.kind, spec.capabilities
+    return tuple(sorted(spec.labels.items())) if spec.labels else (), spec.kind, spec.capabilities
 
 
 def can_take(runtime: Runtime, wanted: Requirement) -> bool:

@@ -36,9 +36,7 @@ class Graph:
             for need in needs:
                 self.dependents[need].append(number)
         #: For each phase, those of its needs that are ``onUse``.
-        self.lazy_needs: list[list[int]] = [
-            [need for need in needs if plan.phases[need].on_use] for needs in self.needs
-        ]
+        self.lazy_needs: list[list[int]] = self._lazy_needs()
         #: External id to the phases that wait for it.
         self.waiters: dict[str, list[int]] = {}
         for number, spec in enumerate(plan.phases):
@@ -57,11 +55,18 @@ class Graph:
         group_of: list[int] = []
         for spec in self.plan.phases:
             wanted = requirement(spec)
-            if wanted not in numbers:
-                numbers[wanted] = len(self.groups)
+            number = numbers.get(wanted)
+            if number is None:
+                number = numbers[wanted] = len(self.groups)
                 self.groups.append(wanted)
-            group_of.append(numbers[wanted])
+            group_of.append(number)
         return group_of
+
+    def _lazy_needs(self) -> list[list[int]]:
+        lazy = {number for number, spec in enumerate(self.plan.phases) if spec.on_use}
+        if not lazy:
+            return [[]] * len(self.needs)
+        return [[need for need in needs if need in lazy] for needs in self.needs]
 
     def _sorted(self) -> list[int]:
         """Kahn's algorithm, in manifest order among equals."""

@@ -6,6 +6,8 @@ from enum import StrEnum
 class PhaseStatus(StrEnum):
     """Status of one phase, spelled as on the wire (PMP's words where it has them)."""
 
+    __hash__ = str.__hash__  # that of Enum is a function in Python, and these are keys everywhere
+
     PENDING = "pending"
     """Waits for other phases."""
     READY = "ready"
@@ -24,6 +26,8 @@ class PhaseStatus(StrEnum):
 
 class SessionStatus(StrEnum):
     """Status of a session."""
+
+    __hash__ = str.__hash__
 
     PENDING = "pending"
     """Known, but no plan has been applied yet."""

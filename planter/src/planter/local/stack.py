@@ -17,7 +17,7 @@ from planter_protocol import PlanClient, PlannerUnavailable
 READY_SECONDS = 15.0
 DRAIN_SECONDS = 5.0
 _POLL_SECONDS = 0.02
-_WATCH_SECONDS = 0.1
+_WATCH_SECONDS = 0.5
 _GRACE_SECONDS = 10.0
 
 

@@ -5,6 +5,7 @@ and should a manifest be too much for the machine, it ends this process and not 
 """
 
 import gc
+import os
 import sys
 
 import msgspec
@@ -24,6 +25,8 @@ def main() -> None:
 
         answer = msgspec.json.encode(read_manifest(data))
     sys.stdout.buffer.write(answer)
+    sys.stdout.buffer.flush()
+    os._exit(0)  # to take a hundred thousand phases apart again takes longer than to write them
 
 
 if __name__ == "__main__":

@@ -62,6 +62,8 @@ class Performer:
         passing("effects.between")
         for runtime_id, targets in addressed.items():
             await self._send(runtime_id, targets)
+        if addressed:
+            await asyncio.sleep(0)  # the connection writes them now, not after all that follows
         await self._send_states(session, states, now)
         passing("effects.done")
 
