@@ -68,3 +68,14 @@ def test_the_failing_example_fails_and_says_why(examples) -> None:
     assert done.returncode == 1, done.stderr + done.stdout
     assert "the migration failed twice" in done.stdout + done.stderr
     assert "phase migrate failed" in done.stdout + done.stderr
+
+
+def test_the_branches_run_one_way_and_join_again(examples) -> None:
+    done = run(examples, "branches/branches.planter.yaml")
+
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "working on 5 words at once" in done.stdout
+    assert "working on portions" not in done.stdout
+    assert "merged 5 words" in done.stdout
+    assert "tidied up" in done.stdout
+    assert "x-when is false: phases.count.result.words > 100" in done.stdout + done.stderr

@@ -261,6 +261,33 @@ _EXTENSIONS = {
         "attempts and the waits between). One that is longer than the timeout around it has no effect, "
         "because the other one always runs out before it.",
     ),
+    "PLT-1310": Explanation(
+        "expression cannot be used",
+        "`x-when`, and `${{ ... }}` in `x-run`, hold expressions of the Common Expression Language (CEL). "
+        "They see `phases` (by id: `status`, `attempt`, `result`) and `session` (`id`, `revision`), for "
+        "example `phases.build.result.count > 0`. `x-when` must be true or false.",
+    ),
+    "PLT-1311": Explanation(
+        "expression names a phase that is not over",
+        "An expression may use only phases that come before its own: name them in `waitFor`, directly or "
+        "through others, so that they have ended when it is evaluated.",
+    ),
+    "PLT-1312": Explanation(
+        "x-outputs not a list of names",
+        "A list of keys that the result of the phase, a JSON object, must have. The attempt fails when one "
+        "is missing, so that what reads it later does not.",
+    ),
+    "PLT-1313": Explanation(
+        "x-concurrency not usable",
+        "`x-concurrency: KEY`, or `{key: KEY, max: 3}`: of the phases of a session with the same key, so "
+        "many run at the same time at most (1 by default).",
+    ),
+    "PLT-1314": Explanation(
+        "expression where none is evaluated",
+        "`${{ ... }}` is filled in inside of `with`, `env`, `noop` and the arguments of `exec`. A script, a "
+        "program's name or a function's name stays as it is written, because a value that becomes part of a "
+        "script could be a script itself: hand it over in `env` and use it as a variable.",
+    ),
 }
 
 CODES: dict[str, Explanation] = _READING | _SHAPE | _REFERENCES | _EXTENSIONS

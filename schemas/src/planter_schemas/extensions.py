@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from planter_schemas.conditions import Conditions, read_condition
 from planter_schemas.durations import format_duration
 from planter_schemas.findings import Finding
 from planter_schemas.manifest import Backoff, Run
@@ -12,7 +13,8 @@ from planter_schemas.spelling import KeyTable, read_fields
 from planter_schemas.timeouts import Timeouts, check_order, read_timeouts
 from planter_schemas.values import Context, attempts, duration_ms, free_value, object_of, usable_text
 
-KNOWN = ("x-run", "x-retry", "x-timeout", "x-priority", "x-capabilities")
+_CONDITIONS = ("x-when", "x-trigger", "x-outputs", "x-concurrency")
+KNOWN = ("x-run", "x-retry", "x-timeout", "x-priority", "x-capabilities", *_CONDITIONS)
 RETRY_BACKOFF = KeyTable("x-retry", ["initial", "factor", "max", "jitter", "maxAttempts"])
 PRIORITY_LIMIT = 1_000
 
@@ -32,6 +34,7 @@ class Extensions:
     timeouts: Timeouts = field(default_factory=Timeouts)
     priority: int = 0
     capabilities: tuple[str, ...] = ()
+    conditions: Conditions = field(default_factory=Conditions)
     paths: dict[str, Path] = field(default_factory=dict[str, Path])
 
 
@@ -87,6 +90,10 @@ def _read_known(context: Context, result: Extensions, name: str, value: object) 
     elif name == "x-timeout":
         result.timeouts = read_timeouts(context, value, path)
         if (kept := result.timeouts.to_json()) is not None:
+            result.kept[name] = kept
+    elif name in _CONDITIONS:
+        kept = read_condition(context, result.conditions, name, value, path)
+        if kept is not None:
             result.kept[name] = kept
     elif name == "x-priority":
         result.priority = _priority(context, value, path)

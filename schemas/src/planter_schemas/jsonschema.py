@@ -10,6 +10,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from planter_schemas import limits
+from planter_schemas.conditions import CONCURRENCY_MAX, TRIGGER_RULES
 from planter_schemas.extensions import PRIORITY_LIMIT
 from planter_schemas.phases import ACTIONS, INSTANCE_MODES
 from planter_schemas.runs import PYTHON_TARGET
@@ -166,6 +167,39 @@ def _spec() -> Schema:
             "maximum": PRIORITY_LIMIT,
             "default": 0,
             "description": "Phases with a larger number are offered first.",
+        },
+        "x-when": {
+            "type": ["string", "boolean"],
+            "minLength": 1,
+            "description": "Runs only when this expression (CEL) is true; it sees `phases` and `session`.",
+            "examples": ["phases.build.result.count > 0"],
+        },
+        "x-trigger": {
+            "enum": list(TRIGGER_RULES),
+            "default": "all_success",
+            "description": "Which ends of what it waits for let the phase run.",
+        },
+        "x-outputs": {
+            "type": "array",
+            "uniqueItems": True,
+            "items": {"type": "string", "minLength": 1},
+            "description": "Keys that the result of the phase must have.",
+        },
+        "x-concurrency": {
+            "description": "Phases of a session with the same key share a limit, 1 by default.",
+            "oneOf": [
+                {"type": "string", "minLength": 1},
+                {
+                    "type": "object",
+                    "required": ["key"],
+                    "properties": {
+                        "key": {"type": "string", "minLength": 1},
+                        "max": {"type": "integer", "minimum": 1, "maximum": CONCURRENCY_MAX},
+                    },
+                    "patternProperties": {"^x-": {}},
+                    "additionalProperties": False,
+                },
+            ],
         },
         "x-capabilities": {
             "type": "array",

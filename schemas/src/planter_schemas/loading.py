@@ -102,6 +102,15 @@ class Loaded:
         """
         return self._drafts[phase_id].path_of_wait(index)
 
+    def path_of_extension(self, phase_id: str, name: str) -> Path:
+        """The path of an ``x-`` key of a phase, or of the phase when it has no such key.
+
+        Raises:
+            KeyError: the document has no such phase.
+        """
+        draft = self._drafts[phase_id]
+        return draft.extension_places.get(name, draft.place)
+
 
 def load_manifest(
     text: str | bytes,

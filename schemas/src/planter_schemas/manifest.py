@@ -113,6 +113,20 @@ class Run(_Frozen):
         return {**result, **self.extensions}
 
 
+class Concurrency(_Frozen):
+    """``x-concurrency``: of the phases of a session with this key, so many run at the same time at most."""
+
+    key: str
+    max: int = 1
+    extensions: dict[str, Any] = Field(default_factory=dict)
+
+    def to_json(self) -> Any:
+        """The canonical form: the key alone when there is nothing else to say."""
+        if self.max == 1 and not self.extensions:
+            return self.key
+        return {"key": self.key, "max": self.max, **self.extensions}
+
+
 class Phase(_Frozen):
     """A unit of work (protocol, 'Phase Specification Schema').
 
@@ -132,6 +146,10 @@ class Phase(_Frozen):
         heartbeat_ms: milliseconds that running work may be silent (``.heartbeat``).
         priority: phases with a larger one are offered first (``x-priority``).
         required_capabilities: what a runtime must be able to do (``x-capabilities``).
+        when: an expression that must be true for the phase to run (``x-when``).
+        trigger: which ends of its needs let the phase run (``x-trigger``).
+        outputs: keys that its result must have (``x-outputs``).
+        concurrency: whom it shares a limit with (``x-concurrency``).
         labels: from ``metadata``.
         annotations: from ``metadata``.
         extensions: every ``x-`` key of the phase and its spec; those that Planter understands in canonical
@@ -158,6 +176,10 @@ class Phase(_Frozen):
     heartbeat_ms: int | None = None
     priority: int = 0
     required_capabilities: tuple[str, ...] = ()
+    when: str | None = None
+    trigger: str = "all_success"
+    outputs: tuple[str, ...] = ()
+    concurrency: Concurrency | None = None
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
     extensions: dict[str, Any] = Field(default_factory=dict)

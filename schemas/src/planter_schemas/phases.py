@@ -76,6 +76,7 @@ class Draft:
         place: what names the phase in the document.
         wait_place: the list of waits, or the one string of it; None when it waits for nothing.
         is_wait_list: whether ``wait_place`` is a list.
+        extension_places: where each ``x-`` key stands.
         fields: the arguments of ``Phase`` that differ from their defaults.
     """
 
@@ -83,6 +84,7 @@ class Draft:
     place: Path
     wait_place: Path | None = None
     is_wait_list: bool = True
+    extension_places: dict[str, Path] = field(default_factory=dict[str, Path])
     fields: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def path_of_wait(self, index: int) -> Path:
@@ -326,11 +328,16 @@ def _read_extensions(
         gather(context, places, phase.extensions, phase.path)
         values = {_known(key): item for key, item in phase.extensions.items()} | values
     found = read_extensions(context, values, places)
+    draft.extension_places = places
     draft.fields.update(
         extensions=found.kept,
         run=found.run,
         priority=found.priority,
         required_capabilities=found.capabilities,
+        when=found.conditions.when,
+        trigger=found.conditions.trigger,
+        outputs=found.conditions.outputs,
+        concurrency=found.conditions.concurrency,
         **{_TIMEOUT_FIELDS[name]: value for name, value in found.timeouts.milliseconds.items()},
     )
     if found.backoff is not None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from planter.compile.expressions import RECKONER
 from planter.core import Decision, Fleet, PhaseSpec, Plan, Runtime, Session, decide
 from planter.core import effects as f
 from planter.core import inputs as i
@@ -54,7 +55,9 @@ class World:
 
     def step(self, *inputs: i.AnyInput, targets_max: int = 1_000) -> Decision:
         """Decide, append, seal, settle; the effects of all steps are kept in ``effects``."""
-        decision = decide(self.session, inputs, self.now, self.fleet, targets_max=targets_max)
+        decision = decide(
+            self.session, inputs, self.now, self.fleet, targets_max=targets_max, reckoner=RECKONER
+        )
         numbers = tuple({one.sequence for one in inputs if one.sequence} - self.session.taken)
         if decision.events or numbers:
             self.sequence += 1
@@ -90,9 +93,10 @@ class World:
             "sequence": self._number(),
         }
 
-    def complete(self, *names: str) -> Decision:
+    def complete(self, *names: str, result: bytes | None = None) -> Decision:
         """The runtimes report these phases as complete, in one message."""
-        return self.step(*(i.ReportComplete(**self.echo(name)) for name in names))
+        value = msgspec.UNSET if result is None else msgspec.Raw(result)
+        return self.step(*(i.ReportComplete(**self.echo(name), result=value) for name in names))
 
     def running(self, name: str) -> Decision:
         """The runtime reports that the phase runs."""

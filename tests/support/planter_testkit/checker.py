@@ -37,6 +37,11 @@ class _Phase(msgspec.Struct):
     status: str = "waiting"
     attempt: int = 0
     satisfied: bool = False
+    trigger: str = "all_success"
+    #: It has a rule or an expression, so that a record has to say that it may run.
+    conditional: bool = False
+    cleared: bool = False
+    left_out: bool = False
 
 
 def judge(session: str, commits: Sequence[tuple[int, Commit]], plans: Mapping[str, Any]) -> Verdict:
@@ -78,6 +83,7 @@ def judge(session: str, commits: Sequence[tuple[int, Commit]], plans: Mapping[st
             elif event["type"] == "PhasesReset":
                 for name in event["phaseIds"]:
                     phases[name].status, phases[name].satisfied = "waiting", False
+                    phases[name].cleared = phases[name].left_out = False
             elif event["type"] == "ExternalCompleted":
                 known.add(event["phaseId"])
             elif "phaseId" in event:
@@ -99,6 +105,8 @@ def _new_plan(plan: Any, before: Mapping[str, _Phase], known: set[str]) -> dict[
             status=old.status if old else "waiting",
             attempt=old.attempt if old else 0,
             satisfied=old.satisfied if old else False,
+            trigger=spec.get("trigger", "all_success"),
+            conditional=bool(spec.get("when") is not None or spec.get("templated") or spec.get("trigger")),
         )
     return found
 
@@ -118,7 +126,10 @@ def _phase_event(
         _must(verdict.status == "running", "I8 termination", where, f"{name} targeted in an ended session")
         unmet = [need for need in phase.needs if not phases[need].satisfied]
         unmet += [need for need in phase.external if need not in known]
-        _must(not unmet, "I5 dispatch", where, f"{name} targeted before {unmet[:3]}")
+        if phase.conditional:
+            _must(phase.cleared, "I5 dispatch", where, f"{name} targeted before its condition was known")
+        else:
+            _must(not unmet, "I5 dispatch", where, f"{name} targeted before {unmet[:3]}")
         _must(phase.status != "open", "I5 dispatch", where, f"{name} targeted while an attempt is out")
         _must(
             event["attempt"] > phase.attempt,
@@ -130,6 +141,9 @@ def _phase_event(
         fences[name] = sequence
         phase.status, phase.attempt = "open", event["attempt"]
         verdict.attempts += 1
+    elif kind == "PhaseCleared":
+        _must(_may_run(phase, phases, known), "I5 dispatch", where, f"{name} cleared against its rule")
+        phase.cleared = True
     elif kind == "PhaseWithdrawn":
         phase.status, phase.attempt = "waiting", phase.attempt - 1
     elif kind == "PhaseCompleted":
@@ -145,8 +159,41 @@ def _phase_event(
         phase.status, phase.satisfied = "failed", phase.on_failure in ("continue", "log")
     elif kind == "PhaseSkipped":
         phase.status, phase.satisfied = "skipped", event.get("satisfies", False)
+        phase.left_out = event.get("leftOut", False)
     elif kind == "PhaseCancelled":
         phase.status = "cancelled"
+
+
+def _may_run(phase: _Phase, phases: Mapping[str, _Phase], known: set[str]) -> bool:
+    """Airflow's trigger rules, once more and in other words."""
+    ends = [_end_of(phases[need], phase.trigger) for need in phase.needs]
+    ends += ["success" if name in known else "open" for name in phase.external]
+    is_over, some = "open" not in ends, set(ends)
+    rules = {
+        "all_success": some <= {"success"},
+        "all_failed": some <= {"failed"},
+        "all_done": is_over,
+        "all_done_min_one_success": is_over and "success" in some,
+        "all_skipped": some <= {"skipped"},
+        "one_failed": "failed" in some,
+        "one_success": "success" in some,
+        "one_done": bool(some & {"success", "failed"}),
+        "none_failed": is_over and "failed" not in some,
+        "none_failed_min_one_success": is_over and "failed" not in some and "success" in some,
+        "none_skipped": is_over and "skipped" not in some,
+        "always": True,
+    }
+    return rules[phase.trigger]
+
+
+def _end_of(need: _Phase, rule: str) -> str:
+    if need.status == "failed":
+        return "success" if need.satisfied and rule == "all_success" else "failed"
+    if need.satisfied:
+        return "success"
+    if need.status == "skipped" and not need.left_out:
+        return "skipped"
+    return "failed" if need.status in ("skipped", "cancelled") else "open"
 
 
 def _is_terminal(status: str) -> bool:

@@ -1,13 +1,14 @@
 """Random histories of one session: whatever comes, in whatever order, over the core alone."""
 
 import random
+from typing import Any
 
 import msgspec
 
 from planter.core import inputs as i
 from planter.core.deadlines import clocks, run_out
-from planter.core.plan import Backoff, FailureAction, Plan
-from planter.core.status import SESSION_TERMINAL
+from planter.core.plan import Backoff, Concurrency, FailureAction, Plan, TriggerRule
+from planter.core.status import PHASE_OPEN, SESSION_TERMINAL
 from planter_testkit.builders import World, phase, plan, runtime
 
 STEPS = 60
@@ -17,10 +18,12 @@ def random_plan(draw: random.Random) -> Plan:
     """Up to a dozen phases with random needs and policies."""
     count = draw.randint(0, 12)
     names = [f"p{n}" for n in range(count)]
+    has_conditions = draw.random() < 0.5
     phases = [
         phase(
             name,
-            *sorted(draw.sample(names[:n], min(n, draw.randint(0, 3)))),
+            *(needs := sorted(draw.sample(names[:n], min(n, draw.randint(0, 3))))),
+            **(_conditions(draw, needs) if has_conditions else {}),
             max_attempts=draw.choice([1, 1, 2, 3]),
             backoff=Backoff(initial_ms=draw.choice([0, 10, 1_000])),
             on_use=draw.random() < 0.15,
@@ -36,6 +39,24 @@ def random_plan(draw: random.Random) -> Plan:
         for n, name in enumerate(names)
     ]
     return plan(*phases)
+
+
+def _conditions(draw: random.Random, needs: list[str]) -> dict[str, Any]:
+    """Now and then a rule, a condition, a limit, or arguments that come from another phase."""
+    found: dict[str, Any] = {}
+    if draw.random() < 0.4:
+        found["trigger"] = draw.choice(list(TriggerRule))
+    if draw.random() < 0.3:
+        found["when"] = draw.choice(["true", "false", "1 / 0 == 1"])
+    if needs and draw.random() < 0.3:
+        found["when"] = f'phases.{needs[0]}.status == "complete"'
+        found["uses"] = (needs[0],)
+    if needs and draw.random() < 0.2:
+        found["run"] = msgspec.Raw(b'{"noop":{"seen":"${{ phases.%b.attempt }}"}}' % needs[-1].encode())
+        found["templated"], found["uses"] = True, (needs[0], needs[-1])
+    if draw.random() < 0.3:
+        found["concurrency"] = Concurrency(key=draw.choice("xy"), max=draw.choice([1, 2]))
+    return found
 
 
 def random_input(draw: random.Random, world: World, old: list[i.AnyInput]) -> i.AnyInput | None:
@@ -77,6 +98,12 @@ def check_counts(world: World) -> None:
         unmet = sum(1 for need in needs if not session.phases[need].satisfies)
         unmet += sum(1 for name in session.spec(index).external if name not in session.known)
         assert session.unmet[index] == unmet
+    at_work: dict[str, int] = {}
+    for spec, state in zip(session.graph.plan.phases, session.phases, strict=True):
+        if spec.concurrency is not None and state.status in PHASE_OPEN:
+            at_work[spec.concurrency.key] = at_work.get(spec.concurrency.key, 0) + 1
+            assert at_work[spec.concurrency.key] <= 2
+    assert at_work == {key: count for key, count in session.at_work.items() if count}
     for runtime_id, count in session.load.items():
         assert count == sum(
             1

@@ -6,8 +6,18 @@ from typing import NamedTuple
 import msgspec
 
 import planter_schemas as schemas
+from planter.compile.checks import check_expressions, is_templated, used_phases
 from planter.compile.cycles import shortest_cycle
-from planter.core.plan import DEFAULT_BACKOFF, Backoff, FailureAction, Handler, PhaseSpec, Plan
+from planter.core.plan import (
+    DEFAULT_BACKOFF,
+    Backoff,
+    Concurrency,
+    FailureAction,
+    Handler,
+    PhaseSpec,
+    Plan,
+    TriggerRule,
+)
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 
@@ -31,6 +41,9 @@ def compile_manifest(loaded: schemas.Loaded) -> Compiled:
     cycle = shortest_cycle({phase.id: phase.wait_for for phase in selected})
     if cycle is not None:
         return Compiled(None, (*loaded.problems, _cycle_problem(loaded, cycle)))
+    problems = check_expressions(loaded, selected)
+    if problems:
+        return Compiled(None, (*loaded.problems, *problems))
     external = {phase.id: frozenset(phase.external) for phase in selected}
     phases = tuple(_spec(phase, external[phase.id]) for phase in selected)
     digest = hashlib.sha256(b"".join(phase.digest.encode() for phase in phases)).hexdigest()
@@ -62,6 +75,14 @@ def _spec(phase: schemas.Phase, external: frozenset[str]) -> PhaseSpec:
         else FailureAction.RAISE,
         failure=_handler(phase.on_failure),
         success=_handler(phase.on_success),
+        trigger=TriggerRule(phase.trigger),
+        when=phase.when,
+        templated=phase.run is not None and is_templated(phase.run),
+        outputs=phase.outputs,
+        concurrency=Concurrency(key=phase.concurrency.key, max=phase.concurrency.max)
+        if phase.concurrency
+        else None,
+        uses=used_phases(phase),
     )
     digest = hashlib.sha256(_encoder.encode([spec, phase.extensions])).hexdigest()
     return msgspec.structs.replace(spec, digest=digest)

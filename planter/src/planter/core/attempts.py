@@ -17,7 +17,7 @@ def fail_attempt(step: Step, index: int, message: str, kind: str | None, *, retr
     """An attempt failed: another one after a pause, or the end of the phase."""
     session, spec, phase = step.session, step.session.spec(index), step.session.phases[index]
     tried = phase.attempt - phase.budget_from
-    if retryable and tried < spec.max_attempts and session.failing is None and not session.cancelling:
+    if retryable and tried < spec.max_attempts and session.may_start(index) and not session.cancelling:
         retry_at = step.now + step.pause_before_retry(index, tried)
         close_at = closes_at(session, index)
         if close_at is None or retry_at < close_at:

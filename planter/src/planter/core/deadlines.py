@@ -70,8 +70,8 @@ def clocks(session: Session, index: int) -> Iterator[tuple[Clock, int]]:
             yield Clock.WAIT, _heard(session, phase.since + spec.wait_timeout_ms)
         return
     is_open = phase.status in PHASE_OPEN
-    if not is_open and session.failing is not None:
-        return  # nothing is started any more: it will be closed with the session
+    if not is_open and not session.may_start(index):
+        return  # it is not started any more: it will be closed with the session
     if (close_at := closes_at(session, index)) is not None:
         yield Clock.SCHEDULE_TO_CLOSE, _heard(session, close_at) if is_open else close_at
     if phase.status is PhaseStatus.BACKING_OFF:

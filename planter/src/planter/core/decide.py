@@ -17,6 +17,7 @@ from planter.core import events as e
 from planter.core import inputs as i
 from planter.core.attempts import fail_attempt, lose_attempt
 from planter.core.commands import obey, purged_text
+from planter.core.conditions import NoReckoner, Reckoner, missing_outputs, settle
 from planter.core.deadlines import LATE_MS
 from planter.core.evolve import has_ended, is_over
 from planter.core.fleet import Fleet
@@ -28,6 +29,7 @@ from planter.core.timeouts import timer_fired
 
 TARGETS_MAX = 1_000
 """Targets in one commit, so that a commit stays far below the message limit."""
+NO_RECKONER = NoReckoner()
 CLOCK_TOLERANCE_MS = 2_000
 """The clocks of planners may differ by as much without any notice."""
 
@@ -41,8 +43,14 @@ class Decision(msgspec.Struct, frozen=True):
     """There is more to target than one commit holds: decide again, without inputs, once this is appended."""
 
 
-def decide(
-    session: Session, inputs: Sequence[i.AnyInput], now: int, fleet: Fleet, *, targets_max: int = TARGETS_MAX
+def decide(  # noqa: PLR0913  (all that a decision depends on)
+    session: Session,
+    inputs: Sequence[i.AnyInput],
+    now: int,
+    fleet: Fleet,
+    *,
+    targets_max: int = TARGETS_MAX,
+    reckoner: Reckoner = NO_RECKONER,
 ) -> Decision:
     """Take in the inputs, in order, then do what is due and possible.
 
@@ -52,8 +60,9 @@ def decide(
         now: milliseconds since 1970.
         fleet: the runtimes to choose from.
         targets_max: most targets in this decision.
+        reckoner: evaluates the expressions of the plan.
     """
-    step = Step(session, now, fleet)
+    step = Step(session, now, fleet, reckoner)
     if session.updated - now > CLOCK_TOLERANCE_MS and not has_ended(session):
         step.emit(e.ClockSetBack(by=session.updated - now))
     if session.listening_since is None:
@@ -64,14 +73,15 @@ def decide(
     if has_ended(session) and not step.events:
         return Decision((), tuple(step.effects))
     _timers(step)
-    _wake_lazy(step)
+    _prepare(step)
     more = False
     if session.status is SessionStatus.RUNNING and not session.cancelling:
         if session.failing is None:
             re_place(step)
-            more = target_ready(step, targets_max)
         else:
             _withdraw_open_offers(step)
+        if session.failing is None or session.graph.has_after_failure:
+            more = target_ready(step, targets_max)
     more = not _finish(step) or more
     step.effects.extend(f.PublishState(index) for index in session.touched if _has_moved(session, index))
     return Decision(tuple(step.events), tuple(step.effects), more)
@@ -225,6 +235,10 @@ def _report(step: Step, given: _Report) -> None:
                     e.PhaseProgressed(phase_id=given.phase_id, attempt=phase.attempt, details=given.details)
                 )
         case i.ReportComplete():
+            if missing := missing_outputs(step.session.spec(index), given.result):
+                text = f"its result lacks {', '.join(missing)} (x-outputs)"
+                fail_attempt(step, index, text, "outputs", retryable=True)
+                return
             step.emit(
                 e.PhaseCompleted(
                     phase_id=given.phase_id,
@@ -294,6 +308,14 @@ def _timers(step: Step) -> None:
         timer_fired(step, index)
 
 
+def _prepare(step: Step) -> None:
+    """What has to be known before anything is targeted: which phases are asked for, and which may run."""
+    session = step.session
+    while session.to_demand or session.to_settle:
+        _wake_lazy(step)
+        settle(step)
+
+
 def _wake_lazy(step: Step) -> None:
     """Instantiate the ``onUse`` phases that something now needs; that may wake others."""
     session = step.session
@@ -312,7 +334,7 @@ def _withdraw_open_offers(step: Step) -> None:
     session = step.session
     for index in sorted(session.offered):
         phase = session.phases[index]
-        if not phase.accepted:
+        if not phase.accepted and not session.may_start(index):
             spec = session.spec(index)
             step.emit(e.PhaseWithdrawn(phase_id=spec.id, attempt=phase.attempt, reason=str(session.failing)))
 
@@ -330,6 +352,9 @@ def _finish(step: Step) -> bool:
     elif session.failing is not None:
         if session.counts[PhaseStatus.TARGETED] + session.counts[PhaseStatus.RUNNING] == 0:
             _close_idle(step, cancel=False)
+            if settle(step):
+                return False  # what cleans up after a failure may run now
+            _close_unsettled(step)
     elif session.counts[PhaseStatus.PENDING] and _only_unused_left(session):
         for index, phase in enumerate(session.phases):
             if phase.status is PhaseStatus.PENDING:
@@ -362,11 +387,24 @@ def _close_idle(step: Step, *, cancel: bool) -> None:
         phase_id = session.spec(index).id
         if cancel:
             step.emit(e.PhaseCancelled(phase_id=phase_id, reason=session.reason or "session cancelled"))
+        elif session.may_start(index):
+            continue
         elif phase.status is PhaseStatus.BACKING_OFF:
             message = f"{phase.reason} (no further attempt: {session.failing})"
             step.emit(e.PhaseFailed(phase_id=phase_id, attempt=phase.attempt, message=message))
         else:
-            step.emit(e.PhaseSkipped(phase_id=phase_id, reason=str(session.failing)))
+            step.emit(e.PhaseSkipped(phase_id=phase_id, reason=str(session.failing), left_out=True))
+
+
+def _close_unsettled(step: Step) -> None:
+    """In a failing session, once all else is over: nothing will bring news to those that still wait."""
+    session = step.session
+    if session.counts[PhaseStatus.READY] + session.counts[PhaseStatus.BACKING_OFF]:
+        return
+    for index, phase in enumerate(session.phases):
+        if phase.status is PhaseStatus.PENDING:
+            reason = str(session.failing)
+            step.emit(e.PhaseSkipped(phase_id=session.spec(index).id, reason=reason, left_out=True))
 
 
 def _end_session(step: Step) -> None:

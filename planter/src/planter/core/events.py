@@ -190,6 +190,8 @@ class PhaseSkipped(PhaseEvent, frozen=True, kw_only=True):
     reason: str
     satisfies: bool = False
     """Whether what waits for it goes on (somebody skipped it on purpose)."""
+    left_out: bool = False
+    """Only because the session failed before it could run."""
 
 
 class PhaseCancelled(PhaseEvent, frozen=True, kw_only=True):
@@ -209,6 +211,13 @@ class PhaseDemanded(PhaseEvent, frozen=True, kw_only=True):
     """An ``onUse`` phase is instantiated, because something that needs it is otherwise ready."""
 
     by: str
+
+
+class PhaseCleared(PhaseEvent, frozen=True, kw_only=True):
+    """The trigger rule and the condition of a phase hold: nothing is missing but a runtime."""
+
+    run: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """``x-run`` with its expressions filled in, if it has any."""
 
 
 class ExternalCompleted(PhaseEvent, frozen=True, kw_only=True):
@@ -240,5 +249,6 @@ AnyEvent = (
     | PhaseCancelled
     | PhasesReset
     | PhaseDemanded
+    | PhaseCleared
     | ExternalCompleted
 )

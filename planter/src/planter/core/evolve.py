@@ -48,6 +48,8 @@ def _move(session: Session, index: int, status: PhaseStatus, at: int) -> PhaseSt
         was_open, is_open = phase.status in PHASE_OPEN, status in PHASE_OPEN
         if was_open and not is_open:
             _release(session, index, phase)
+        elif is_open and not was_open:
+            occupy(session, index)
         phase.status = status
         session.touched[index] = None
     phase.updated = at
@@ -56,7 +58,16 @@ def _move(session: Session, index: int, status: PhaseStatus, at: int) -> PhaseSt
 
 
 def _end(session: Session, index: int, status: PhaseStatus, at: int, reason: str | None) -> None:
+    """The end; who knows that what waits for it goes on says so afterwards (``_satisfy``)."""
     _move(session, index, status, at).reason = reason
+    conditional = session.graph.conditional
+    if conditional or status is PhaseStatus.SKIPPED:
+        for dependent in session.graph.dependents[index]:
+            skips = status is PhaseStatus.SKIPPED and session.failing is None
+            if (skips or dependent in conditional) and (
+                session.phases[dependent].status is PhaseStatus.PENDING
+            ):
+                session.to_settle[dependent] = None
 
 
 def _satisfy(session: Session, index: int, at: int) -> None:
@@ -68,8 +79,20 @@ def _satisfy(session: Session, index: int, at: int) -> None:
             _consider(session, dependent, at)
 
 
+def occupy(session: Session, index: int) -> None:
+    """An attempt is out: it counts against the limit that its phase shares."""
+    limit = session.graph.limits[session.graph.group_of[index]]
+    if limit is not None:
+        session.at_work[limit.key] = session.at_work.get(limit.key, 0) + 1
+
+
 def _release(session: Session, index: int, phase: PhaseState) -> None:
     """The attempt is no longer out."""
+    limit = session.graph.limits[session.graph.group_of[index]]
+    if limit is not None:
+        left = session.at_work.pop(limit.key) - 1
+        if left:
+            session.at_work[limit.key] = left
     session.offered.discard(index)
     session.heard.pop(index, None)
     if phase.runtime_id is not None and phase.instance is not None:
@@ -82,7 +105,7 @@ def _release(session: Session, index: int, phase: PhaseState) -> None:
 
 def _make_ready(session: Session, index: int, at: int, *, anew: bool = True) -> None:
     """The phase can be started; ``anew`` False: its attempt waits for that already."""
-    if session.unmet[index]:
+    if session.unmet[index] and not session.phases[index].cleared:
         # A need was reset while this phase was on its way: it waits again.
         phase = _move(session, index, PhaseStatus.PENDING, at)
         phase.reason = None
@@ -108,7 +131,9 @@ def _consider(session: Session, index: int, at: int) -> None:
         return
     if session.spec(index).on_use and not phase.demanded:
         return
-    if session.unmet[index] == 0:
+    if index in session.graph.conditional:
+        session.to_settle[index] = None
+    elif session.unmet[index] == 0:
         _make_ready(session, index, at)
         return
     if not session.graph.lazy_needs[index]:
@@ -170,6 +195,9 @@ def _reindex(session: Session, at: int) -> None:
     session.counts.update(Counter([phase.status for phase in session.phases]))
     session.ready = [[] for _ in graph.groups]
     session.to_demand.clear()
+    session.to_settle.clear()
+    session.at_work.clear()
+    any_skipped = session.counts[PhaseStatus.SKIPPED] > 0
     satisfied = {index for index, phase in enumerate(session.phases) if phase.satisfies}
     session.unmet = [
         (len(needs) if not satisfied else sum(1 for need in needs if need not in satisfied))
@@ -187,8 +215,12 @@ def _reindex(session: Session, at: int) -> None:
                 arm(session, index)
             if phase.attempt:
                 session.touched[index] = None
-            if not session.unmet[index] or graph.lazy_needs[index]:
+            if not session.unmet[index] or graph.lazy_needs[index] or index in graph.conditional:
                 _consider(session, index, at)
+            elif any_skipped:
+                session.to_settle[index] = None  # it may need one of those
+        elif phase.status in PHASE_OPEN:
+            occupy(session, index)
     _settle_failing(session, at)
 
 
@@ -418,6 +450,7 @@ def _phase_failed(session: Session, event: e.PhaseFailed, at: int) -> None:
 def _phase_skipped(session: Session, event: e.PhaseSkipped, at: int) -> None:
     index = session.graph.index[event.phase_id]
     was_failed = session.phases[index].status is PhaseStatus.FAILED
+    session.phases[index].left_out = event.left_out
     _end(session, index, PhaseStatus.SKIPPED, at, event.reason)
     if event.satisfies:
         _satisfy(session, index, at)
@@ -435,6 +468,13 @@ def _phase_demanded(session: Session, event: e.PhaseDemanded, at: int) -> None:
     index = session.graph.index[event.phase_id]
     session.phases[index].demanded = True
     _consider(session, index, at)
+
+
+def _phase_cleared(session: Session, event: e.PhaseCleared, at: int) -> None:
+    index = session.graph.index[event.phase_id]
+    session.phases[index].cleared = True
+    session.phases[index].run = event.run
+    _make_ready(session, index, at)
 
 
 _APPLY: dict[type, Callable[[Session, Any, int], None]] = {
@@ -462,6 +502,7 @@ _APPLY: dict[type, Callable[[Session, Any, int], None]] = {
     e.PhaseCancelled: _phase_cancelled,
     e.PhasesReset: _phases_reset,
     e.PhaseDemanded: _phase_demanded,
+    e.PhaseCleared: _phase_cleared,
     e.ExternalCompleted: _external_completed,
 }
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
 from planter.core.fleet import Requirement, requirement
-from planter.core.plan import PhaseSpec, Plan
+from planter.core.plan import AFTER_FAILURE, Concurrency, PhaseSpec, Plan, TriggerRule
 
 
 class Graph:
@@ -12,12 +12,15 @@ class Graph:
 
     __slots__ = (
         "__weakref__",
+        "conditional",
         "dependents",
         "group_of",
         "groups",
+        "has_after_failure",
         "has_limit",
         "index",
         "lazy_needs",
+        "limits",
         "needs",
         "order",
         "plan",
@@ -44,21 +47,31 @@ class Graph:
                 self.waiters.setdefault(name, []).append(number)
         #: For each phase, whether any of its clocks can run out.
         self.has_limit: list[bool] = [_has_limit(spec) for spec in plan.phases]
-        #: Placement groups: phases of one group are placed by the same rule.
+        #: Phases that no counter can decide about: they have a rule, a condition or arguments to fill in.
+        self.conditional: frozenset[int] = frozenset(
+            number
+            for number, spec in enumerate(plan.phases)
+            if spec.templated or spec.when is not None or spec.trigger is not TriggerRule.ALL_SUCCESS
+        )
+        #: Whether anything is left to be started when the session fails.
+        self.has_after_failure = any(plan.phases[n].trigger in AFTER_FAILURE for n in self.conditional)
+        #: Placement groups: phases of one group are placed by the same rule and share the same limit.
         self.groups: list[Requirement] = []
+        self.limits: list[Concurrency | None] = []
         self.group_of: list[int] = self._number_groups()
         #: Indices so that every phase comes after its needs.
         self.order: list[int] = self._sorted()
 
     def _number_groups(self) -> list[int]:
-        numbers: dict[Requirement, int] = {}
+        numbers: dict[tuple[Requirement, Concurrency | None], int] = {}
         group_of: list[int] = []
         for spec in self.plan.phases:
-            wanted = requirement(spec)
+            wanted = requirement(spec), spec.concurrency
             number = numbers.get(wanted)
             if number is None:
                 number = numbers[wanted] = len(self.groups)
-                self.groups.append(wanted)
+                self.groups.append(wanted[0])
+                self.limits.append(spec.concurrency)
             group_of.append(number)
         return group_of
 

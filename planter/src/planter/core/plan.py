@@ -18,6 +18,42 @@ class FailureAction(StrEnum):
     """As continue; the name that some manifests use when only the message matters."""
 
 
+class TriggerRule(StrEnum):
+    """Which ends of its needs let a phase run (``x-trigger``); the words and their meaning are Airflow's."""
+
+    ALL_SUCCESS = "all_success"
+    """All have succeeded. The default; whatever a need left out is left out as well."""
+    ALL_FAILED = "all_failed"
+    ALL_DONE = "all_done"
+    """All have ended, however."""
+    ALL_DONE_MIN_ONE_SUCCESS = "all_done_min_one_success"
+    ALL_SKIPPED = "all_skipped"
+    ONE_FAILED = "one_failed"
+    """At least one; the others are not waited for."""
+    ONE_SUCCESS = "one_success"
+    ONE_DONE = "one_done"
+    """At least one has succeeded or failed."""
+    NONE_FAILED = "none_failed"
+    NONE_FAILED_MIN_ONE_SUCCESS = "none_failed_min_one_success"
+    """The join after a branch."""
+    NONE_SKIPPED = "none_skipped"
+    ALWAYS = "always"
+    """Nothing is waited for."""
+
+
+AFTER_FAILURE = frozenset(
+    {
+        TriggerRule.ALL_FAILED,
+        TriggerRule.ALL_DONE,
+        TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
+        TriggerRule.ONE_FAILED,
+        TriggerRule.ONE_DONE,
+        TriggerRule.ALWAYS,
+    }
+)
+"""Rules that can hold when a need has failed: cleaning up and telling go on in a session that fails."""
+
+
 class Backoff(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Pause before attempt n+1: ``min(initial * factor ** (n - 1), max)`` plus up to ``jitter`` of it."""
 
@@ -37,6 +73,13 @@ class Handler(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     message: tuple[str, ...] = ()
     labels: dict[str, str] = {}
     notify: dict[str, str] = {}
+
+
+class Concurrency(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Of the phases of a session with this key, at most ``max`` have an attempt out."""
+
+    key: str
+    max: int = 1
 
 
 class PhaseSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -74,6 +117,16 @@ class PhaseSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     on_failure: FailureAction = FailureAction.RAISE
     failure: Handler | None = None
     success: Handler | None = None
+    trigger: TriggerRule = TriggerRule.ALL_SUCCESS
+    when: str | None = None
+    """An expression (CEL); the phase is left out when it is false."""
+    templated: bool = False
+    """``run`` holds ``${{ }}``: it is filled in when the phase may start."""
+    outputs: tuple[str, ...] = ()
+    """Keys that the result must have."""
+    concurrency: Concurrency | None = None
+    uses: tuple[str, ...] = ()
+    """Ids of the phases that the expressions name; all of them come before this one."""
 
 
 class Plan(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

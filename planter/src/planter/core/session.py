@@ -10,7 +10,7 @@ from heapq import heappop
 import msgspec
 
 from planter.core.graph import EMPTY, Graph
-from planter.core.plan import PhaseSpec
+from planter.core.plan import AFTER_FAILURE, PhaseSpec
 from planter.core.status import PhaseStatus, SessionStatus
 
 PROVISIONAL = -1
@@ -51,6 +51,12 @@ class PhaseState(msgspec.Struct, gc=False):
     demanded: bool = False
     #: Terminal, and what waits for it goes on.
     satisfies: bool = False
+    #: Its trigger rule and its condition hold; phases that have neither are never asked.
+    cleared: bool = False
+    #: Skipped only because the session failed.
+    left_out: bool = False
+    #: ``x-run`` with its expressions filled in.
+    run: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     #: How far the work said that it was; the next attempt gets it.
     details: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -86,6 +92,8 @@ class Session:
         self.arrivals = 0
         #: Open attempts by runtime id.
         self.load: dict[str, int] = {}
+        #: Open attempts by concurrency key.
+        self.at_work: dict[str, int] = {}
         #: Indices of the phases that are offered openly.
         self.offered: set[int] = set()
         #: Heap of ``(time, index)``; index -1 is the session. An entry counts while it equals ``due``.
@@ -115,6 +123,8 @@ class Session:
         self.provisional: list[int] = []
         #: ``(index, by whom)`` of onUse phases that have become needed.
         self.to_demand: list[tuple[int, int]] = []
+        #: Indices of phases whose needs have brought news that a rule has to look at, in order.
+        self.to_settle: dict[int, None] = {}
 
     @property
     def plan_digest(self) -> str | None:
@@ -124,6 +134,10 @@ class Session:
     def spec(self, index: int) -> PhaseSpec:
         """The plan's side of a phase."""
         return self.graph.plan.phases[index]
+
+    def may_start(self, index: int) -> bool:
+        """Whether the phase may be started as things stand: in a failing session, only what is for that."""
+        return self.failing is None or self.spec(index).trigger in AFTER_FAILURE
 
     def seal(self, sequence: int, record: str = "") -> None:
         """The step is in the journal under this sequence: it is the fence of what was targeted in it.

@@ -13,11 +13,12 @@ from typing import Any
 
 import msgspec
 
+from planter.core.evolve import occupy
 from planter.core.graph import Graph
 from planter.core.session import PhaseState, Session
 from planter.core.status import PHASE_OPEN, PhaseStatus, SessionStatus
 
-VERSION = 1
+VERSION = 2
 _FIELDS = msgspec.structs.fields(PhaseState)
 _NAMES = tuple(field.name for field in _FIELDS)
 
@@ -50,6 +51,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     ready: list[list[tuple[int, int, int]]]
     timers: list[tuple[int, int]]
     to_demand: list[tuple[int, int]]
+    to_settle: list[int]
     #: Field of ``PhaseState`` to its value for each phase; JSON as bytes, None when there is none.
     phases: dict[str, list[Any]]
 
@@ -81,6 +83,7 @@ def take(session: Session) -> Snapshot | None:
         ready=session.ready,
         timers=sorted({entry for entry in session.timers if session.is_set(*entry)}),
         to_demand=session.to_demand,
+        to_settle=list(session.to_settle),
         phases={name: [_plain(getattr(phase, name)) for phase in session.phases] for name in _NAMES},
     )
 
@@ -121,6 +124,7 @@ def restore(session: Session, snapshot: Snapshot, graph: Graph) -> None:
     session.timers = snapshot.timers
     heapify(session.timers)
     session.to_demand = snapshot.to_demand
+    session.to_settle = dict.fromkeys(snapshot.to_settle)
     session.plan_at = snapshot.plan_at
     session.sequence = snapshot.sequence
     session.record = snapshot.record
@@ -139,6 +143,7 @@ def _derive(session: Session) -> None:
                 session.unmet[dependent] += 1
         if phase.status not in PHASE_OPEN:
             continue
+        occupy(session, index)
         if phase.instance is None:
             session.offered.add(index)
         elif phase.runtime_id is not None:

@@ -1,7 +1,7 @@
 """One decision under way: the session, what was emitted so far, and the few things every rule needs."""
 
 import zlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from planter.core import effects as f
 from planter.core import events as e
@@ -11,6 +11,9 @@ from planter.core.plan import Handler
 from planter.core.session import Session
 from planter.core.status import PHASE_OPEN
 
+if TYPE_CHECKING:
+    from planter.core.conditions import Reckoner
+
 AVOID_MS = 5_000
 """A runtime that rejected a phase is not offered it again for this long."""
 
@@ -18,8 +21,9 @@ AVOID_MS = 5_000
 class Step:
     """Collects events and effects; each event is folded in at once."""
 
-    def __init__(self, session: Session, now: int, fleet: Fleet) -> None:
+    def __init__(self, session: Session, now: int, fleet: Fleet, reckoner: "Reckoner") -> None:
         self.session = session
+        self.reckoner = reckoner
         self.now = now
         self.fleet = fleet
         self.events: list[e.AnyEvent] = []

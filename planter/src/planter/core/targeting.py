@@ -16,16 +16,22 @@ def target_ready(step: Step, targets_max: int) -> bool:
     session = step.session
     left = targets_max
     for number, heap in enumerate(session.ready):
-        if not heap:
+        limit = session.graph.limits[number]
+        if not heap or (limit is not None and session.at_work.get(limit.key, 0) >= limit.max):
             continue
         matching = step.fleet.matching(session.graph.groups[number])
         free = {runtime.id: step.fleet.free_for(session.id, session.load, runtime) for runtime in matching}
         held_back: list[tuple[int, int, int]] = []
         while heap and left:
+            if limit is not None and session.at_work.get(limit.key, 0) >= limit.max:
+                break
             entry = heap[0]
             index = entry[2]
             if session.phases[index].status is not PhaseStatus.READY:
                 heappop(heap)  # it was skipped, cancelled or targeted since
+                continue
+            if not session.may_start(index):
+                held_back.append(heappop(heap))  # it may be needed again, should the failed phase be retried
                 continue
             chosen = _choose(step, index, matching, free) if matching else None
             if matching and chosen is None:

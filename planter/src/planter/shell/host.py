@@ -16,6 +16,7 @@ import structlog
 from anyio.abc import TaskGroup
 from nats.errors import Error as NatsError
 
+from planter.compile.expressions import RECKONER
 from planter.core import Decision, Fleet, Session, decide
 from planter.core import effects as f
 from planter.core import inputs as i
@@ -402,7 +403,7 @@ class SessionHost:
         now = self._clock.now_ms()
         try:
             chances = self._chances
-            decision = decide(session, inputs, now, self._fleet)
+            decision = decide(session, inputs, now, self._fleet, reckoner=RECKONER)
             passing("step.decided")
             numbers = [delivery.sequence for _, delivery in taken if delivery.sequence not in session.taken]
             if numbers and not decision.events and not session.commits:

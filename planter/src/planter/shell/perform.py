@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import assert_never
 
+import msgspec
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -92,7 +93,7 @@ class Performer:
             instance=phase.instance,
             description=spec.description,
             labels=spec.labels,
-            run=spec.run,
+            run=spec.run if phase.run is msgspec.UNSET else phase.run,
             timeout_ms=spec.timeout_ms,
             heartbeat_ms=spec.heartbeat_ms,
             details=phase.details,

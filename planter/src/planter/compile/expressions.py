@@ -1,0 +1,178 @@
+"""Expressions of manifests: CEL (the Common Expression Language), hidden behind this one module.
+
+``x-when`` is an expression; strings in ``x-run`` hold them as ``${{ ... }}``. An expression sees ``phases``
+(by id: ``status``, ``attempt``, ``result``) and ``session`` (``id``, ``revision``), and nothing else: no
+clock, no environment, no files. Google's library bounds what an evaluation may cost; see docs/adr/0003.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from planter.core.conditions import ExpressionFailed
+
+if TYPE_CHECKING:
+    from cel_expr_python import cel
+
+_TEMPLATE = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+_STRING = r"""r?(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
+_REFERENCE = re.compile(
+    rf"""(?<![\w.])phases\s*(?:\.\s*(?P<name>[A-Za-z_]\w*)|\[\s*(?P<quoted>{_STRING})\s*\])|(?P<text>{_STRING})"""
+)
+_MESSAGE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
+EXPRESSION_LENGTH_MAX = 4_096
+_CACHED = 4_096
+_encoder = msgspec.json.Encoder(order="sorted")  # the library's objects have no order of their own
+
+
+class Fault(NamedTuple):
+    """Why a text is no expression."""
+
+    message: str
+
+
+def fault_of(text: str) -> Fault | None:
+    """What is wrong with an expression, None when nothing can be said before it is evaluated."""
+    if len(text) > EXPRESSION_LENGTH_MAX:
+        return Fault(f"it has {len(text):,} characters, {EXPRESSION_LENGTH_MAX:,} are allowed")
+    try:
+        _compiled(text)
+    except RuntimeError as error:
+        return Fault(_first_line(error))
+    return None
+
+
+def is_condition(text: str) -> bool:
+    """Whether a (faultless) expression can be true or false."""
+    from cel_expr_python import cel  # noqa: PLC0415  (50 MB that most manifests do not need)
+
+    return _compiled(text).return_type() in (cel.Type.BOOL, cel.Type.DYN)
+
+
+def named_phases(text: str) -> tuple[str, ...]:
+    """Ids of the phases that an expression names: ``phases.ID`` or ``phases["ID"]``, in order, once each."""
+    found: dict[str, None] = {}
+    for match in _REFERENCE.finditer(text):
+        if match["name"] is not None:
+            found[match["name"]] = None
+        elif match["quoted"] is not None:
+            value = _compiled(match["quoted"]).eval(data={}).plain_value()
+            found[str(value)] = None
+    return tuple(found)
+
+
+def strings(value: object) -> Iterator[str]:
+    """Every string in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():  # pyright: ignore[reportUnknownVariableType]
+            yield from strings(item)  # pyright: ignore[reportUnknownArgumentType]
+    elif isinstance(value, list | tuple):
+        for item in value:  # pyright: ignore[reportUnknownVariableType]
+            yield from strings(item)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def templates(value: object) -> Iterator[str]:
+    """Every expression in the strings of a JSON value."""
+    for text in strings(value):
+        for match in _TEMPLATE.finditer(text):
+            yield match[1].strip()
+
+
+class CelReckoner:
+    """Evaluates expressions for the core."""
+
+    def condition(self, text: str, variables: Mapping[str, object]) -> bool:
+        """The value of an ``x-when``."""
+        value = _value(text, variables)
+        if not isinstance(value, bool):
+            raise ExpressionFailed(f"x-when is neither true nor false but {_shown(value)}: {text}")
+        return value
+
+    def filled(self, run: bytes, variables: Mapping[str, object]) -> bytes:
+        """``x-run`` with its expressions replaced.
+
+        In ``with`` and ``noop`` a string that is nothing but an expression becomes its value, of any type.
+        """
+        given: dict[str, Any] = msgspec.json.decode(run)
+        for key, value in given.items():
+            given[key] = _filled(value, variables, keeps_type=key in ("with", "noop"))
+        return _encoder.encode(given)
+
+
+RECKONER = CelReckoner()
+
+
+def _filled(value: Any, variables: Mapping[str, object], *, keeps_type: bool) -> Any:
+    match value:
+        case str():
+            return _filled_text(value, variables, keeps_type=keeps_type)
+        case dict():
+            return {key: _filled(item, variables, keeps_type=keeps_type) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+        case list():
+            return [_filled(item, variables, keeps_type=keeps_type) for item in value]  # pyright: ignore[reportUnknownVariableType]
+        case _:
+            return value
+
+
+def _filled_text(text: str, variables: Mapping[str, object], *, keeps_type: bool) -> object:
+    if "${{" not in text:
+        return text
+    whole = _TEMPLATE.fullmatch(text)
+    if whole is not None and whole[1].count("${{") == 0 and keeps_type:
+        return _value(whole[1].strip(), variables)
+    return _TEMPLATE.sub(lambda match: _as_text(_value(match[1].strip(), variables)), text)
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else _encoder.encode(value).decode()
+
+
+def _value(text: str, variables: Mapping[str, object]) -> object:
+    """The value of an expression, as JSON knows it."""
+    from cel_expr_python import cel  # noqa: PLC0415
+
+    try:
+        found = _compiled(text).eval(data=variables)
+        failed = found.type() == cel.Type.ERROR
+        value = found.plain_value()
+        _encoder.encode(None if failed else value)
+    except Exception as error:
+        raise ExpressionFailed(f"{text}: {_first_line(error)}") from error
+    if failed:
+        raise ExpressionFailed(f"{text}: {_reason(str(found.value()))}")
+    return value
+
+
+@lru_cache(_CACHED)
+def _compiled(text: str) -> "cel.Expression":
+    return _environment().compile(text)
+
+
+@cache
+def _environment() -> "cel.Env":
+    from cel_expr_python import cel  # noqa: PLC0415
+
+    any_object = cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
+    return cel.NewEnv(variables={"phases": any_object, "session": any_object})
+
+
+def _first_line(error: Exception) -> str:
+    """The first complaint, without the library's own frame."""
+    match = _MESSAGE.search(str(error))
+    return f"{match[3]} (column {match[2]})" if match else str(error).split("\n", 1)[0]
+
+
+def _reason(text: str) -> str:
+    """``NOT_FOUND: Key not found in map : "x"`` in the words of a manifest's author."""
+    kind, _, rest = text.partition(": ")
+    return rest.replace(" : ", ": ") if kind.isupper() and rest else text
+
+
+def _shown(value: object) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,201 @@
+"""Whether a phase runs once its needs have ended: its trigger rule, then its condition and its arguments.
+
+The rules are Airflow's (3.x), with its words. A phase with the default rule and without expressions never
+comes through here: a counter of open needs decides for it.
+"""
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from planter.core import events as e
+from planter.core.attempts import fail_phase
+from planter.core.plan import PhaseSpec, TriggerRule
+from planter.core.session import Session
+from planter.core.status import PHASE_TERMINAL, PhaseStatus
+from planter.core.step import Step
+
+RUN_BYTES_MAX = 64 * 1024
+"""``x-run`` with its expressions filled in; what is larger travels by reference, not by value."""
+
+
+class ExpressionFailed(Exception):
+    """An expression has no value: a key is missing, the types do not fit, it takes too long."""
+
+
+class Reckoner(Protocol):
+    """Evaluates expressions. A function of its arguments alone: no clock, no environment."""
+
+    def condition(self, text: str, variables: Mapping[str, object]) -> bool:
+        """The value of an ``x-when``; ExpressionFailed when it has none, or another than true or false."""
+        ...
+
+    def filled(self, run: bytes, variables: Mapping[str, object]) -> bytes:
+        """``x-run``, as JSON, with each ``${{ }}`` replaced by its value; ExpressionFailed as above."""
+        ...
+
+
+class NoReckoner:
+    """For sessions without expressions."""
+
+    def condition(self, text: str, variables: Mapping[str, object]) -> bool:
+        """Nothing is known here."""
+        del variables
+        raise ExpressionFailed(f"nobody evaluates expressions here: {text}")
+
+    def filled(self, run: bytes, variables: Mapping[str, object]) -> bytes:
+        """Nothing is known here."""
+        del run, variables
+        raise ExpressionFailed("nobody evaluates expressions here")
+
+
+class Ended(NamedTuple):
+    """How the needs of a phase have ended so far."""
+
+    succeeded: int = 0
+    """Complete, or skipped by somebody on purpose."""
+    failed: int = 0
+    """Failed or cancelled, or never run because something else had failed (Airflow: ``upstream_failed``)."""
+    skipped: int = 0
+    """Left out by a condition or a rule."""
+    open: int = 0
+
+
+class Verdict(Enum):
+    """What a rule says."""
+
+    RUN = auto()
+    WAIT = auto()
+    SKIP = auto()
+
+
+def verdict(rule: TriggerRule, ended: Ended) -> Verdict:
+    """What the rule says of these needs (Airflow 3, "Trigger Rules"), as early as it can be known."""
+    whole = Verdict.WAIT if ended.open else Verdict.RUN
+    match rule:
+        case TriggerRule.ALL_SUCCESS:
+            return Verdict.SKIP if ended.failed or ended.skipped else whole
+        case TriggerRule.ALL_FAILED:
+            return Verdict.SKIP if ended.succeeded or ended.skipped else whole
+        case TriggerRule.ALL_DONE:
+            return whole
+        case TriggerRule.ALL_DONE_MIN_ONE_SUCCESS:
+            return Verdict.SKIP if not ended.open and not ended.succeeded else whole
+        case TriggerRule.ALL_SKIPPED:
+            return Verdict.SKIP if ended.succeeded or ended.failed else whole
+        case TriggerRule.ONE_FAILED:
+            return Verdict.RUN if ended.failed else Verdict.WAIT if ended.open else Verdict.SKIP
+        case TriggerRule.ONE_SUCCESS:
+            return Verdict.RUN if ended.succeeded else Verdict.WAIT if ended.open else Verdict.SKIP
+        case TriggerRule.ONE_DONE:
+            if ended.succeeded or ended.failed:
+                return Verdict.RUN
+            return Verdict.WAIT if ended.open else Verdict.SKIP
+        case TriggerRule.NONE_FAILED:
+            return Verdict.SKIP if ended.failed else whole
+        case TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS:
+            if ended.failed or (not ended.open and not ended.succeeded):
+                return Verdict.SKIP
+            return whole
+        case TriggerRule.NONE_SKIPPED:
+            return Verdict.SKIP if ended.skipped else whole
+        case TriggerRule.ALWAYS:
+            return Verdict.RUN
+
+
+def settle(step: Step) -> bool:
+    """Decide about every phase whose needs have brought news; whether any of them may run now."""
+    session = step.session
+    cleared = False
+    while session.to_settle:
+        index = next(iter(session.to_settle))
+        del session.to_settle[index]
+        phase, spec = session.phases[index], session.spec(index)
+        is_asleep = spec.on_use and not phase.demanded
+        if phase.status is not PhaseStatus.PENDING or phase.cleared or is_asleep or session.cancelling:
+            continue
+        says = verdict(spec.trigger, needs_ended(session, index))
+        if says is Verdict.SKIP:
+            step.emit(e.PhaseSkipped(phase_id=spec.id, reason=_why_skipped(session, index)))
+        elif says is Verdict.RUN and index in session.graph.conditional and session.may_start(index):
+            cleared = _clear(step, index) or cleared
+    return cleared
+
+
+def missing_outputs(spec: PhaseSpec, result: msgspec.Raw | msgspec.UnsetType) -> tuple[str, ...]:
+    """Those of the promised outputs that a result does not have."""
+    if not spec.outputs:
+        return ()
+    value: object = None if result is msgspec.UNSET else msgspec.json.decode(result)
+    return tuple(name for name in spec.outputs if not isinstance(value, dict) or name not in value)
+
+
+def needs_ended(session: Session, index: int) -> Ended:
+    """How the needs of a phase, the external ones included, have ended so far."""
+    spec = session.spec(index)
+    succeeded = sum(1 for name in spec.external if name in session.known)
+    failed = skipped = 0
+    for need in session.graph.needs[index]:
+        phase = session.phases[need]
+        if phase.status is PhaseStatus.FAILED:
+            goes_on = phase.satisfies and spec.trigger is TriggerRule.ALL_SUCCESS
+            succeeded, failed = succeeded + goes_on, failed + (not goes_on)
+        elif phase.satisfies:
+            succeeded += 1
+        elif phase.status is PhaseStatus.SKIPPED and not phase.left_out:
+            skipped += 1
+        elif phase.status in PHASE_TERMINAL:
+            failed += 1
+    total = len(session.graph.needs[index]) + len(spec.external)
+    return Ended(succeeded, failed, skipped, total - succeeded - failed - skipped)
+
+
+def _clear(step: Step, index: int) -> bool:
+    """The rule holds: the condition and the arguments decide."""
+    session, spec = step.session, step.session.spec(index)
+    run: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    try:
+        variables = _variables(session, index)
+        if spec.when is not None and not step.reckoner.condition(spec.when, variables):
+            step.emit(e.PhaseSkipped(phase_id=spec.id, reason=f"x-when is false: {spec.when}"))
+            return False
+        if spec.templated:
+            assert spec.run is not msgspec.UNSET
+            run = msgspec.Raw(step.reckoner.filled(bytes(spec.run), variables))
+    except ExpressionFailed as error:
+        fail_phase(step, index, str(error), "expression")
+        return False
+    if spec.templated and (size := len(bytes(run))) > RUN_BYTES_MAX:  # pyright: ignore[reportArgumentType]
+        text = (
+            f"x-run has {size:,} bytes with its expressions filled in, the limit is {RUN_BYTES_MAX:,}: "
+            f"hand over a reference instead of the data"
+        )
+        fail_phase(step, index, text, "expression")
+        return False
+    step.emit(e.PhaseCleared(phase_id=spec.id, run=run))
+    return True
+
+
+def _variables(session: Session, index: int) -> dict[str, object]:
+    """What expressions see: the phases that they name, and which session this is."""
+    phases: dict[str, object] = {}
+    for name in session.spec(index).uses:
+        phase = session.phases[session.graph.index[name]]
+        result = None if phase.result is msgspec.UNSET else msgspec.json.decode(phase.result)
+        phases[name] = {"status": str(phase.status), "attempt": phase.attempt, "result": result}
+    return {"phases": phases, "session": {"id": session.id, "revision": session.revision}}
+
+
+def _why_skipped(session: Session, index: int) -> str:
+    """The first need that speaks against it."""
+    spec = session.spec(index)
+    for need in session.graph.needs[index]:
+        phase = session.phases[need]
+        if phase.status in PHASE_TERMINAL and not phase.satisfies:
+            name, status = session.spec(need).id, phase.status
+            if spec.trigger is TriggerRule.ALL_SUCCESS:
+                return f"it needs {name}, which was {status}"
+            return f"x-trigger {spec.trigger} does not hold: {name} is {status}"
+    return f"x-trigger {spec.trigger} does not hold"

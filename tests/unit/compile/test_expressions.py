@@ -1,0 +1,171 @@
+"""Expressions: what they see, what is said about those that are wrong, and what they may cost."""
+
+import msgspec
+import pytest
+
+from planter.compile.expressions import RECKONER, fault_of, is_condition, named_phases
+from planter.compile.phases import compile_manifest
+from planter.core.conditions import ExpressionFailed
+from planter.core.plan import Concurrency, PhaseSpec, TriggerRule
+from planter_schemas import load_manifest
+
+PHASES = {
+    "build": {"status": "complete", "attempt": 2, "result": {"image": "app:7", "sizes": [1, 2.5], "n": 3}},
+    "lint-all": {"status": "failed", "attempt": 1, "result": None},
+}
+VARIABLES = {"phases": PHASES, "session": {"id": "demo", "revision": 1}}
+
+
+def problems(text: str) -> list[tuple[str, int | None, str]]:
+    """Code, line and message of everything that is wrong with a manifest."""
+    found = compile_manifest(load_manifest(text)).problems
+    return [(problem.code, problem.line, problem.message) for problem in found]
+
+
+def only(text: str, name: str) -> PhaseSpec:
+    """A phase of a manifest that has to be valid."""
+    plan = compile_manifest(load_manifest(text)).plan
+    assert plan is not None
+    return next(spec for spec in plan.phases if spec.id == name)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("phases.build.result.n > 2", True),
+        ('phases["lint-all"].status == "failed"', True),
+        ("phases.build.result.sizes.exists(s, s > 2.0)", True),
+        ('has(phases.build.result.digest) && phases.build.result.digest != ""', False),
+        ('phases["lint-all"].result == null', True),
+        ('session.id.startsWith("de") && session.revision == 1', True),
+        ('"image" in phases.build.result', True),
+        ("phases.build.attempt == 1 ? true : false", False),
+    ],
+)
+def test_a_condition_sees_phases_and_session(text: str, value: bool) -> None:
+    assert fault_of(text) is None
+    assert is_condition(text)
+    assert RECKONER.condition(text, VARIABLES) is value
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("phases.build.result.nothing", "Key not found"),
+        ("phases.build.result.n", "neither true nor false but 3"),
+        ("1 / 0 == 1", "divide by zero"),
+        ("[1, 2].map(a, [1, 2, 3].map(b, phases.nobody)) == []", "nobody"),
+    ],
+)
+def test_a_condition_without_a_value_says_why(text: str, why: str) -> None:
+    with pytest.raises(ExpressionFailed, match=why):
+        RECKONER.condition(text, VARIABLES)
+
+
+def test_an_expression_that_never_ends_is_given_up() -> None:
+    ten = "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]"
+    endless = f"{ten}.map(a, {ten}.map(b, {ten}.map(c, {ten}.map(d, {ten}.map(e, {ten}.map(f, a)))))) == []"
+
+    with pytest.raises(ExpressionFailed, match="budget"):
+        RECKONER.condition(endless, VARIABLES)
+
+
+def test_arguments_keep_their_type_in_with_and_become_text_in_env_and_exec() -> None:
+    run = {
+        "exec": ["run", "--size=${{ phases.build.result.sizes[0] }}", "${{ phases.build.result.image }}"],
+        "with": {"all": "${{ phases.build.result.sizes }}", "text": "n is ${{ phases.build.result.n }}"},
+        "env": {"N": "${{ phases.build.result.n }}", "PLAIN": "$HOME ${HOME}"},
+    }
+
+    filled = msgspec.json.decode(RECKONER.filled(msgspec.json.encode(run), VARIABLES))
+
+    assert filled == {
+        "exec": ["run", "--size=1", "app:7"],
+        "with": {"all": [1, 2.5], "text": "n is 3"},
+        "env": {"N": "3", "PLAIN": "$HOME ${HOME}"},
+    }
+
+
+def test_what_an_expression_brings_in_is_not_evaluated_again() -> None:
+    variables = {"phases": {"a": {"result": "${{ session.id }}"}}, "session": {"id": "secret"}}
+
+    filled = RECKONER.filled(b'{"env":{"A":"${{ phases.a.result }}"}}', variables)
+
+    assert msgspec.json.decode(filled) == {"env": {"A": "${{ session.id }}"}}
+
+
+def test_the_phases_that_an_expression_names_are_found_outside_of_its_strings() -> None:
+    text = 'phases.a.result == "phases.no" && phases["b-c"].status == phases[\'d\'].status && x.phases.e == 1'
+
+    assert named_phases(text) == ("a", "b-c", "d")
+
+
+def test_a_phase_carries_its_conditions() -> None:
+    text = """
+- {id: build, spec: {x-outputs: [image]}}
+- id: deploy
+  spec:
+    waitFor: [build]
+    x-when: ${{ phases.build.result.image != "" }}
+    x-trigger: all_done
+    x-concurrency: {key: cluster, max: 3}
+    x-run: {exec: [deploy, "${{ phases.build.result.image }}"]}
+"""
+
+    deploy = only(text, "deploy")
+
+    assert (deploy.when, deploy.trigger) == ('phases.build.result.image != ""', TriggerRule.ALL_DONE)
+    assert (deploy.templated, deploy.uses) == (True, ("build",))
+    assert deploy.concurrency == Concurrency(key="cluster", max=3)
+    assert only(text, "build").outputs == ("image",)
+
+
+def test_whatever_is_wrong_with_an_expression_is_said_with_its_place() -> None:
+    text = """
+- {id: a, spec: {}}
+- id: b
+  spec:
+    x-when: phases.a.result.x >
+- id: c
+  spec:
+    x-when: phases.a.status == "complete"
+- id: d
+  spec:
+    waitFor: [a]
+    x-when: phases.nobody.status == "complete"
+- id: e
+  spec:
+    waitFor: [a]
+    x-when: "'text'"
+- id: f
+  spec:
+    waitFor: [a]
+    x-run: {shell: "rm ${{ phases.a.result }}"}
+"""
+
+    found = problems(text)
+
+    assert [(code, line) for code, line, _ in found] == [
+        ("PLT-1310", 5),
+        ("PLT-1311", 8),
+        ("PLT-1311", 12),
+        ("PLT-1310", 16),
+        ("PLT-1314", 20),
+    ]
+    assert "need not be over" in found[1][2]
+    assert "there is none" in found[2][2]
+    assert "neither true nor false" in found[3][2]
+
+
+def test_rules_and_limits_that_do_not_exist_are_refused() -> None:
+    text = """
+- {id: a, spec: {x-trigger: all_sucess}}
+- {id: b, spec: {x-concurrency: {max: 2}}}
+- {id: c, spec: {x-concurrency: {key: k, max: 0}}}
+- {id: d, spec: {x-outputs: [a, a]}}
+- {id: e, spec: {x-when: 5}}
+"""
+
+    codes = [code for code, _, _ in problems(text)]
+
+    assert codes == ["PLT-1107", "PLT-1313", "PLT-1313", "PLT-1312", "PLT-1104"]
