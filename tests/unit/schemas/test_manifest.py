@@ -26,7 +26,7 @@ FREE = st.recursive(
 )
 DURATION = st.sampled_from(["300ms", "5s", "90m", "2h", "7", 7, 60])
 ATTEMPTS = st.integers(1, 1000) | st.integers(1, 1000).map(str)
-EXTENSIONS = st.dictionaries(st.sampled_from(["x-own", "X-Own", "x-when"]), FREE, max_size=2)
+EXTENSIONS = st.dictionaries(st.sampled_from(["x-own", "X-Own", "x-other"]), FREE, max_size=2)
 LABELS = st.dictionaries(KEY, PLAIN.map(lambda text: text.replace("${", "$${")), max_size=2)
 
 
@@ -76,6 +76,10 @@ KNOWN_EXTENSIONS = st.fixed_dictionaries(
         ),
         "X-Priority": st.integers(-1000, 1000),
         "x-capabilities": st.lists(NAME, max_size=3),
+        "x-when": st.sampled_from(["true", "${{ 1 == 1 }}", True, "phases.a.result > 1"]),
+        "X-Trigger": st.sampled_from(["all_done", "one_failed"]),
+        "x-outputs": st.lists(NAME, max_size=2, unique=True),
+        "x-concurrency": st.sampled_from(["k", {"key": "k"}, {"Key": "k", "max": 3, "x-why": 1}]),
     },
 )
 PHASES = st.lists(st.tuples(SPEC, KNOWN_EXTENSIONS, st.dictionaries(KEY, PLAIN, max_size=2)), max_size=3).map(
