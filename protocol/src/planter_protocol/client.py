@@ -84,33 +84,48 @@ class PlanClient:
 
     # -- publishers ------------------------------------------------------------------------------
 
-    async def submit(
+    async def submit(  # noqa: PLR0913 (each is a field of the message)
         self,
         manifest: Any,
         *,
         session: str | None = None,
         dry_run: bool = False,
         confirm: float | None = 10.0,
+        replan: bool = False,
+        expect_digest: str | None = None,
+        expect_revision: int | None = None,
     ) -> Submitted:
         """Publish a manifest to ``plan.session.<id>.start`` and, by default, wait for the planner's answer.
 
         Args:
             manifest: a list or dict of phases, or JSON or YAML text (str or bytes).
             session: the session's id; None makes a new one.
-            dry_run: check only.
+            dry_run: only ask, as ``diff`` does; nothing is published to the input stream.
             confirm: seconds to wait until a planner has taken it in; None does not wait.
+            replan: apply it to the session even while that runs.
+            expect_digest: digest of the plan that was reviewed.
+            expect_revision: revision of the session that it was reviewed against.
 
         Raises:
-            RequestRefused: the manifest is invalid, or the session executes another one.
+            RequestRefused: the manifest is invalid, the session executes another one, or what was reviewed
+                is not what would be applied (``plan.stale``).
             PlannerUnavailable: the input is stored, but no planner took it in within ``confirm`` seconds.
             JetStreamUnavailable: the input stream does not answer.
         """
         session = session_id(session) if session else new_session_id()
-        message = await self._start_message(manifest, dry_run=dry_run)
+        if dry_run:
+            found = await self.diff(session, manifest)
+            return Submitted(session, 0, 0, found.base_revision, found.plan_digest)
+        message = msgspec.structs.replace(
+            await self._start_message(manifest),
+            replan=replan,
+            expect_digest=expect_digest,
+            expect_revision=expect_revision,
+        )
         after = await last_sequence(self.nc, assets.JOURNAL, subjects.journal(session))
         sequence = await self._publish(subjects.start(session), message)
         submitted = Submitted(session, sequence, after)
-        return submitted if confirm is None or dry_run else await self._confirmed(submitted, confirm)
+        return submitted if confirm is None else await self._confirmed(submitted, confirm)
 
     async def control(
         self,
@@ -227,9 +242,29 @@ class PlanClient:
         return msgspec.structs.replace(state, phases=tuple(phases))
 
     async def diff(self, session: str, manifest: Any, *, timeout: float = 10.0) -> messages.Diff:
-        """What the manifest would change in the session; changes nothing."""
-        message = await self._start_message(manifest, dry_run=True)
+        """What the manifest would change in the session; changes nothing.
+
+        A manifest that is too large for a message is stored under its digest first, as it is for a start.
+
+        Raises:
+            RequestRefused: the manifest is invalid, or the session's id is not used any more.
+            PlannerUnavailable: no planner answers.
+        """
+        message = msgspec.structs.replace(await self._start_message(manifest), dry_run=True)
         return await self._request(subjects.diff(session), message, messages.Diff, timeout)
+
+    async def explain(
+        self, session: str, phase: str | None = None, *, timeout: float = 10.0
+    ) -> messages.Explanation:
+        """Why a phase is not running; without one, why all those that neither run nor are done are not.
+
+        Raises:
+            SessionNotFound: there is no such session.
+            RequestRefused: it has no such phase (``phase.unknown``).
+            PlannerUnavailable: no planner answers.
+        """
+        message = messages.Explain(phase_id=phase)
+        return await self._request(subjects.explain(session), message, messages.Explanation, timeout)
 
     async def planner_info(self, *, timeout: float = 2.0) -> messages.PlannerInfo:
         """Which planner answers and which runtimes it knows."""
@@ -237,15 +272,13 @@ class PlanClient:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    async def _start_message(self, manifest: Any, *, dry_run: bool) -> messages.Start:
+    async def _start_message(self, manifest: Any) -> messages.Start:
         data = _manifest_json(manifest)
         if len(data) <= _INLINE_BYTES_MAX:
-            return messages.Start(manifest=msgspec.Raw(data), dry_run=dry_run)
+            return messages.Start(manifest=msgspec.Raw(data))
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         await store_object(self.js, digest, data)
-        return messages.Start(
-            manifest_ref=messages.ManifestRef(digest=digest, size=len(data)), dry_run=dry_run
-        )
+        return messages.Start(manifest_ref=messages.ManifestRef(digest=digest, size=len(data)))
 
     async def _publish(self, subject: str, message: Any) -> int:
         """Confirmed publish; a repeated one carries the same id, so the stream keeps it once."""

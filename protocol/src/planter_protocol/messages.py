@@ -43,7 +43,13 @@ class Start(Message, frozen=True):
     """Phases as JSON in any spelling that PMP uses, or a JSON string that holds YAML text."""
     manifest_ref: ManifestRef | None = None
     dry_run: bool = False
-    """Check and say what would happen; commit nothing."""
+    """Check and say what would happen; start nothing. Whoever wants no trace of it asks ``.diff`` instead."""
+    replan: bool = False
+    """Apply it to the session even while that is running or paused."""
+    expect_digest: str | None = None
+    """Digest of the plan that was reviewed; another one is refused as ``plan.stale``."""
+    expect_revision: int | None = None
+    """Revision that it was reviewed against, 0 for none; another one is refused as ``plan.stale``."""
 
 
 class Control(Message, frozen=True):
@@ -309,6 +315,8 @@ class SessionState(Message, frozen=True):
     """Number of phases of the session."""
     next: int | None = None
     """Offset of the next page, when the phases do not fit one message; ask again with it."""
+    stopping: tuple[str, ...] = ()
+    """Phases that still have an attempt out which a replan wants stopped; at most 1,000 are named."""
 
 
 class SessionRecord(Message, frozen=True):
@@ -327,11 +335,37 @@ class SessionRecord(Message, frozen=True):
     reason: str | None = None
 
 
+class FieldChange(Message, frozen=True):
+    """One field of a phase that a manifest would change."""
+
+    path: str
+    """As in a manifest: ``retry.maxAttempts``; durations are strings such as ``500ms``."""
+    before: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """As JSON; absent: the field is not there. A long value is cut, and is a string then."""
+    after: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
 class PhaseChange(Message, frozen=True):
-    """One phase that a manifest would change."""
+    """One phase, and what a manifest would do to it."""
 
     phase_id: str
     fields: tuple[str, ...] = ()
+    """Paths of the fields that differ."""
+    actions: tuple[str, ...] = ()
+    """What happens, in this order: ``keep``, ``cancel``, ``drop``, ``add``, ``update``, ``rerun``."""
+    reason: str | None = None
+    """Why: ``added``, ``changed``, ``depends``, ``failed``, ``unfinished``; absent for drop and keep."""
+    because: str | None = None
+    """For ``depends``: the phase with which it begins,"""
+    because_reason: str | None = None
+    """and why that one does not stay."""
+    changes: tuple[FieldChange, ...] = ()
+    renamed: str | None = None
+    """A hint: the phase of the same content that goes (for add) or comes (for drop)."""
+    status: str | None = None
+    """Where the phase stands now."""
+    attempt: int = 0
+    runtime_id: str | None = None
 
 
 class Diff(Message, frozen=True):
@@ -347,6 +381,18 @@ class Diff(Message, frozen=True):
     rerun: tuple[str, ...] = ()
     """Unchanged phases that run again because they depend on a change, or have not completed."""
     unchanged: tuple[str, ...] = ()
+    status: str | None = None
+    """Of the session; absent when there is none."""
+    live: bool = False
+    """The session is running or paused: the manifest can only be applied with ``replan``."""
+    would_change: bool = False
+    """Whether applying the manifest would do anything."""
+    counts: dict[str, int] = {}
+    """Phases by action, all of them; one that is both changed and run again counts twice."""
+    changes: tuple[PhaseChange, ...] = ()
+    """Every phase that does not stay, in the manifest's order, then those that go, then what runs on."""
+    cut: bool = False
+    """A list holds less than there is, for the reply has to fit a message; ``counts`` are whole."""
 
 
 class RuntimeInfo(Message, frozen=True):
@@ -386,6 +432,89 @@ class PlannerInfo(Message, frozen=True):
     sessions: int = 0
     """Sessions that this planner holds in memory."""
     runtimes: tuple[RuntimeInfo, ...] = ()
+
+
+class Explain(Message, frozen=True):
+    """Request on ``plan.session.<id>.explain``; an empty payload asks for all phases."""
+
+    phase_id: str | None = None
+
+
+class Condition(Message, frozen=True):
+    """One thing that keeps a phase from running."""
+
+    code: str
+    """``need.unmet``, ``external.unmet``, ``session.paused``, ``placement.no_slot``, ..."""
+    text: str
+    since: str | None = None
+    until: str | None = None
+    """When it ends by itself, if that is known."""
+    unblock: str | None = None
+    """What would end it."""
+    phase_id: str | None = None
+    """The phase that is waited for."""
+
+
+class RemovedRuntimes(Message, frozen=True):
+    """How many of the runtimes that were left a constraint removes."""
+
+    constraint: str
+    """``draining``, ``capabilities``, ``executor``, ``handler``, ``labels``, ``slots``, ``rejected``."""
+    count: int
+    text: str
+
+
+class Placement(Message, frozen=True):
+    """The way of the registered runtimes through the constraints of a phase."""
+
+    considered: int
+    free: int
+    """Those that are left: they could take the phase now."""
+    removed: tuple[RemovedRuntimes, ...] = ()
+
+
+class PhaseExplanation(Message, frozen=True):
+    """Why one phase is not running."""
+
+    phase_id: str
+    status: str
+    text: str
+    since: str | None = None
+    attempt: int = 0
+    runtime_id: str | None = None
+    conditions: tuple[Condition, ...] = ()
+    more: int = 0
+    """Conditions that are not listed."""
+    placement: Placement | None = None
+
+
+class WaitingGroup(Message, frozen=True):
+    """Phases that do not run for the same reason."""
+
+    code: str
+    text: str
+    count: int
+    phases: tuple[str, ...] = ()
+    """The first of them."""
+    since: str | None = None
+    unblock: str | None = None
+    placement: Placement | None = None
+
+
+class Explanation(Message, frozen=True):
+    """Reply to ``plan.session.<id>.explain``: of one phase, or of all that neither run nor are done."""
+
+    session_id: str
+    status: str
+    text: str
+    sequence: int = 0
+    """Journal sequence that this includes."""
+    phase: PhaseExplanation | None = None
+    groups: tuple[WaitingGroup, ...] = ()
+    waiting: int = 0
+    """Phases in all groups."""
+    more: int = 0
+    """Groups that are not listed."""
 
 
 class ErrorReply(Message, frozen=True):

@@ -82,8 +82,14 @@ def diff(session: str) -> str:
     return _session(session, "diff")
 
 
+def explain(session: str) -> str:
+    """``plan.session.<id>.explain``: why phases are not running."""
+    return _session(session, "explain")
+
+
 GET_STATE_WILDCARD = "plan.session.*.get_state"
 DIFF_WILDCARD = "plan.session.*.diff"
+EXPLAIN_WILDCARD = "plan.session.*.explain"
 PLANNER_INFO = "plan.planner.info"
 """Request and reply: which planner answers, and which runtimes it knows."""
 

@@ -73,9 +73,13 @@ class World:
         while self.step().more:
             pass
 
-    def start(self, plan: Plan) -> Decision:
+    def start(self, plan: Plan, **fields: Any) -> Decision:
         """Submit a plan."""
-        return self.step(i.StartPlan(sequence=self._number(), plan=plan))
+        return self.step(i.StartPlan(sequence=self._number(), plan=plan, **fields))
+
+    def replan(self, plan: Plan) -> Decision:
+        """Apply another plan to the running session."""
+        return self.start(plan, replan=True)
 
     def command(self, verb: Any, phase_id: str | None = None) -> Decision:
         """Send a control command."""
@@ -161,6 +165,7 @@ def picture(session: Session) -> Mapping[str, Any]:
         "known": session.known,
         "counts": session.counts,
         "load": session.load,
+        "stopping": {name: (one.attempt, one.fence) for name, one in session.stopping.items()},
         "offered": session.offered,
         "ready": [
             sorted({index for _, _, index in heap if _is_ready(session, index)}) for heap in session.ready

@@ -42,6 +42,9 @@ class _Phase(msgspec.Struct):
     conditional: bool = False
     cleared: bool = False
     left_out: bool = False
+    digest: str = ""
+    #: Somebody may work on the open attempt: it was addressed, or an open offer of it was taken.
+    is_taken: bool = False
 
 
 def judge(session: str, commits: Sequence[tuple[int, Commit]], plans: Mapping[str, Any]) -> Verdict:
@@ -56,6 +59,7 @@ def judge(session: str, commits: Sequence[tuple[int, Commit]], plans: Mapping[st
     phases: dict[str, _Phase] = {}
     fences: dict[str, int] = {}
     known: set[str] = set()
+    stopping: dict[str, int] = {}
     inputs: set[int] = set()
     last_sequence = 0
     for expected, (sequence, commit) in enumerate(commits, start=1):
@@ -71,12 +75,17 @@ def judge(session: str, commits: Sequence[tuple[int, Commit]], plans: Mapping[st
         for event in commit.events:
             if event["type"] == "PlanApplied":
                 plan = event.get("plan") or plans[event["planRef"]]
-                phases = _new_plan(plan, phases, known)
+                before = phases
+                phases = _new_plan(plan, before, known)
+                is_live = event.get("replan", False)
+                _must(is_live == (verdict.status == "running"), "I8 termination", where, f"replan: {is_live}")
+                _settle(phases, before, stopping, live=is_live)
                 verdict.status = "running"
                 verdict.phases = len(phases)
             elif event["type"] == "SessionEnded":
                 left = [name for name, phase in phases.items() if not _is_terminal(phase.status)]
                 _must(not left, "I8 termination", where, f"ended with {left[:5]} open")
+                _must(not stopping, "I8 termination", where, f"ended while {sorted(stopping)[:5]} stop")
                 verdict.status = event["status"]
             elif event["type"] == "SessionReopened":
                 verdict.status = "running"
@@ -84,16 +93,21 @@ def judge(session: str, commits: Sequence[tuple[int, Commit]], plans: Mapping[st
                 for name in event["phaseIds"]:
                     phases[name].status, phases[name].satisfied = "waiting", False
                     phases[name].cleared = phases[name].left_out = False
+            elif event["type"] == "AttemptStopped":
+                known_as = stopping.pop(event["phaseId"], None)
+                _must(known_as == event["attempt"], "I6 result", where, f"{event} was not to stop")
             elif event["type"] == "ExternalCompleted":
                 known.add(event["phaseId"])
             elif "phaseId" in event:
+                is_free = event["type"] != "PhaseTargeted" or event["phaseId"] not in stopping
+                _must(is_free, "I5 dispatch", where, f"{event} while an attempt of it is to stop")
                 _phase_event(event, phases, known, fences, verdict, sequence, where)
     verdict.commits = len(commits)
     return verdict
 
 
 def _new_plan(plan: Any, before: Mapping[str, _Phase], known: set[str]) -> dict[str, _Phase]:
-    """Phases of a new revision: whatever was done may be kept, and need not be done again."""
+    """Phases of a new revision, as they were in the one before."""
     known.update(name for name, phase in before.items() if phase.satisfied)
     found: dict[str, _Phase] = {}
     for spec in plan.get("phases", ()):
@@ -107,8 +121,61 @@ def _new_plan(plan: Any, before: Mapping[str, _Phase], known: set[str]) -> dict[
             satisfied=old.satisfied if old else False,
             trigger=spec.get("trigger", "all_success"),
             conditional=bool(spec.get("when") is not None or spec.get("templated") or spec.get("trigger")),
+            cleared=old.cleared if old else False,
+            left_out=old.left_out if old else False,
+            digest=spec["digest"],
+            is_taken=old.is_taken if old else False,
         )
     return found
+
+
+def survivors(after: Mapping[str, _Phase], before: Mapping[str, _Phase], *, live: bool) -> set[str]:
+    """Phases whose results and attempts another plan has to leave alone.
+
+    By other means than the planner's: what is new, edited or not done, and all that can be reached from there
+    along the needs, is struck out. In a live session what is on its way counts as done, and so does a failure
+    that lets others go on.
+    """
+    dependents: dict[str, list[str]] = {}
+    for name, phase in after.items():
+        for need in phase.needs:
+            dependents.setdefault(need, []).append(name)
+    struck = [
+        name
+        for name, phase in after.items()
+        if name not in before
+        or before[name].digest != phase.digest
+        or not (_may_stay(before[name]) if live else _is_done(before[name]))
+    ]
+    seen = set(struck)
+    while struck:
+        for name in dependents.get(struck.pop(), ()):
+            if name not in seen:
+                seen.add(name)
+                struck.append(name)
+    return set(after) - seen
+
+
+def _is_done(phase: _Phase) -> bool:
+    return phase.satisfied and phase.status != "failed"
+
+
+def _may_stay(phase: _Phase) -> bool:
+    return phase.satisfied or not _is_terminal(phase.status)
+
+
+def _settle(
+    phases: dict[str, _Phase], before: Mapping[str, _Phase], stopping: dict[str, int], *, live: bool
+) -> None:
+    """What the new plan begins with; what is out and does not survive has to stop first."""
+    stay = survivors(phases, before, live=live)
+    for name, phase in before.items():
+        if name not in stay and phase.status == "open" and phase.is_taken:
+            stopping[name] = phase.attempt
+    for name, phase in phases.items():
+        if name not in stay:
+            phase.status, phase.satisfied, phase.is_taken = "waiting", False, False
+            phase.cleared = phase.left_out = False
 
 
 def _phase_event(
@@ -140,10 +207,13 @@ def _phase_event(
         _must(sequence > fences.get(name, 0), "I7 effect", where, f"fence of {name} does not grow")
         fences[name] = sequence
         phase.status, phase.attempt = "open", event["attempt"]
+        phase.is_taken = bool(event.get("runtimeId"))
         verdict.attempts += 1
     elif kind == "PhaseCleared":
         _must(_may_run(phase, phases, known), "I5 dispatch", where, f"{name} cleared against its rule")
         phase.cleared = True
+    elif kind in ("PhaseAccepted", "PhaseStarted"):
+        phase.is_taken = True
     elif kind == "PhaseWithdrawn":
         phase.status, phase.attempt = "waiting", phase.attempt - 1
     elif kind == "PhaseCompleted":

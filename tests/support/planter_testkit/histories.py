@@ -7,7 +7,7 @@ import msgspec
 
 from planter.core import inputs as i
 from planter.core.deadlines import clocks, run_out
-from planter.core.plan import Backoff, Concurrency, FailureAction, Plan, TriggerRule
+from planter.core.plan import Backoff, Concurrency, FailureAction, PhaseSpec, Plan, TriggerRule
 from planter.core.status import PHASE_OPEN, SESSION_TERMINAL
 from planter_testkit.builders import World, phase, plan, runtime
 
@@ -66,6 +66,8 @@ def random_input(draw: random.Random, world: World, old: list[i.AnyInput]) -> i.
     names = [spec.id for spec in world.session.graph.plan.phases] or ["nothing"]
     name = draw.choice(world.open() or names)
     echo = world.echo(name) if name != "nothing" else {"phase_id": name, "sequence": world._number()}
+    if world.session.stopping and draw.random() < 0.3:
+        return random_end(draw, world)
     roll = draw.random()
     if roll < 0.45:
         return i.ReportComplete(**echo)
@@ -86,7 +88,61 @@ def random_input(draw: random.Random, world: World, old: list[i.AnyInput]) -> i.
         verb = draw.choice(["pause", "resume", "resume", "cancel", "retry", "skip", "rerun"])
         chosen = draw.choice([*names, None, "unknown"])
         return i.Command(sequence=world._number(), verb=verb, phase_id=chosen)
-    return i.StartPlan(sequence=world._number(), plan=random_plan(draw))
+    if draw.random() < 0.3:
+        return i.StartPlan(sequence=world._number(), plan=random_plan(draw))
+    expected = draw.choice([None, None, None, world.session.revision, world.session.revision + 1])
+    return i.StartPlan(
+        sequence=world._number(),
+        plan=edited(draw, world.session.graph.plan),
+        replan=draw.random() < 0.8,
+        expect_revision=expected,
+    )
+
+
+def random_end(draw: random.Random, world: World) -> i.AnyInput:
+    """What a runtime says of an attempt that a replan wants stopped."""
+    name, one = draw.choice(sorted(world.session.stopping.items()))
+    echo = {
+        "phase_id": name,
+        "fenced": one.instance is not None,
+        "attempt": one.attempt,
+        "fence": one.fence,
+        "runtime_id": one.runtime_id,
+        "sequence": world._number(),
+    }
+    return draw.choice(
+        [
+            i.ReportCancelled(**echo),
+            i.ReportComplete(**echo),
+            i.ReportFailed(**echo, message="broken"),
+            i.ReportRunning(**echo),
+            i.Acknowledge(**echo, accepted=False),
+        ]
+    )
+
+
+def edited(draw: random.Random, before: Plan) -> Plan:
+    """The plan with phases changed, removed, added and put into another order."""
+    gone = {spec.id for spec in before.phases if draw.random() < 0.15}
+    phases: list[PhaseSpec] = []
+    for spec in before.phases:
+        if spec.id in gone:
+            continue
+        if gone & set(spec.needs) or draw.random() < 0.15:
+            left = tuple(need for need in spec.needs if need not in gone)
+            edit = f"edit-{draw.randint(0, 2)}"
+            digest = f"{spec.id}-{left}-{edit}"
+            phases.append(msgspec.structs.replace(spec, needs=left, digest=digest))
+        else:
+            phases.append(spec)
+    taken = {spec.id for spec in phases}
+    for name in ("p3", "n1", "n2"):
+        if name not in taken and draw.random() < 0.3:
+            needs = sorted(draw.sample(sorted(taken), min(len(taken), draw.randint(0, 2))))
+            phases.append(phase(name, *needs, digest=f"{name}-{needs}"))
+            taken.add(name)
+    draw.shuffle(phases)
+    return plan(*phases)
 
 
 def check_counts(world: World) -> None:
@@ -97,6 +153,7 @@ def check_counts(world: World) -> None:
     for index, needs in enumerate(session.graph.needs):
         unmet = sum(1 for need in needs if not session.phases[need].satisfies)
         unmet += sum(1 for name in session.spec(index).external if name not in session.known)
+        unmet += session.spec(index).id in session.stopping
         assert session.unmet[index] == unmet
     at_work: dict[str, int] = {}
     for spec, state in zip(session.graph.plan.phases, session.phases, strict=True):
@@ -111,7 +168,7 @@ def check_counts(world: World) -> None:
             if state.runtime_id == runtime_id
             and state.instance
             and state.status.value in ("targeted", "running")
-        )
+        ) + sum(1 for one in session.stopping.values() if one.runtime_id == runtime_id and one.instance)
 
 
 def check_clocks(world: World) -> None:

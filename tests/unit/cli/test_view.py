@@ -115,6 +115,15 @@ def test_another_revision_than_the_one_shown_makes_the_view_outdated():
     assert view.outdated
 
 
+def test_a_replan_of_a_paused_session_leaves_it_paused():
+    view = a_view()
+    view.apply([{"type": "SessionPaused"}], 1_500)
+
+    view.apply([{"type": "PlanApplied", "revision": 2, "digest": "e", "replan": True}], 2_000)
+
+    assert (view.status, view.revision) == ("paused", 2)
+
+
 def test_unknown_events_and_unknown_phases_are_passed_over():
     view = a_view()
 
@@ -131,14 +140,16 @@ def test_every_event_of_the_journal_that_concerns_a_person_is_folded():
 
     known = {kind.__name__ for kind in events.AnyEvent.__args__}
 
-    # An input that was repeated changes nothing; who demanded an onUse phase is seen by its running; how far
-    # running work is, is for its next attempt; whose clock was wrong is for the operator.
+    # An input that was repeated changes nothing; who demanded an onUse phase, and that a condition holds, is
+    # seen by its running; how far running work is, is for its next attempt; whose clock was wrong is for the
+    # operator; that no runtime matches is told by a hint.
     assert known - set(_FOLDS) == {
         "InputRepeated",
         "PhaseDemanded",
         "PhaseCleared",
         "PhaseProgressed",
         "ClockSetBack",
+        "PhaseUnmatched",
     }
     assert set(_FOLDS) <= known
 

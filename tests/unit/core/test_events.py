@@ -22,6 +22,12 @@ STORED = [
      b'{"type":"PhasesReset","phaseIds":["a","b"],"reason":"retry"}'),
     (e.PlanApplied(revision=1, digest="d", plan=plan(phase("a", digest="x"), digest="d")),
      b'{"type":"PlanApplied","revision":1,"digest":"d","plan":' + PLAN + b"}"),
+    (e.PlanApplied(revision=2, digest="d", plan_ref="sha256:x", replan=True),
+     b'{"type":"PlanApplied","revision":2,"digest":"d","planRef":"sha256:x","replan":true}'),
+    (e.AttemptStopped(phase_id="a", attempt=1, reason="r"),
+     b'{"type":"AttemptStopped","phaseId":"a","attempt":1,"reason":"r"}'),
+    (e.PhaseUnmatched(phase_id="a", reason="r"),
+     b'{"type":"PhaseUnmatched","phaseId":"a","reason":"r"}'),
 ]  # fmt: skip
 
 

@@ -229,6 +229,8 @@ def _plan_applied(view: View, event: Mapping[str, Any], at: int) -> Change | Non
     if view.phases and 0 < view.revision < event["revision"]:
         view.outdated = True
     view.revision = event["revision"]
+    if event.get("replan"):
+        return Change(at, None, "replanned", f"revision {view.revision}")
     view.status, view.reason, view.begun, view.ended = "running", None, at, None
     return Change(at, None, "applied", f"revision {view.revision}" if view.revision > 1 else "")
 
@@ -389,6 +391,12 @@ def _phases_reset(view: View, event: Mapping[str, Any], at: int) -> Change | Non
             satisfies=False,
         )
     return Change(at, None, "reset", f"{', '.join(event['phaseIds'])}: {event['reason']}")
+
+
+@_folds("AttemptStopped")
+def _attempt_stopped(view: View, event: Mapping[str, Any], at: int) -> Change | None:
+    del view
+    return Change(at, event["phaseId"], "stopped", f"attempt {event['attempt']}: {event['reason']}")
 
 
 def _ended(view: View, event: Mapping[str, Any], at: int, status: str, reason: str) -> Change | None:

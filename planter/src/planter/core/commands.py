@@ -5,6 +5,7 @@ from typing import assert_never
 from planter.core import events as e
 from planter.core import inputs as i
 from planter.core.session import Session
+from planter.core.starts import purged_text
 from planter.core.status import PHASE_OPEN, SESSION_ACTIVE, PhaseStatus, SessionStatus
 from planter.core.step import Step
 
@@ -35,11 +36,6 @@ def obey(step: Step, command: i.Command) -> None:
             assert_never(command.verb)
     if len(step.events) == emitted:
         step.repeated(command.sequence)
-
-
-def purged_text(session: Session) -> str:
-    """Why nothing can be done with a purged session, and what can be done instead."""
-    return f"session {session.id} is over ({session.reason}): only its id is kept; use another session id"
 
 
 def _refuse(step: Step, command: i.Command, code: str, text: str) -> None:

@@ -113,7 +113,7 @@ def settle(step: Step) -> bool:
         index = next(iter(session.to_settle))
         del session.to_settle[index]
         phase, spec = session.phases[index], session.spec(index)
-        is_asleep = spec.on_use and not phase.demanded
+        is_asleep = (spec.on_use and not phase.demanded) or spec.id in session.stopping
         if phase.status is not PhaseStatus.PENDING or phase.cleared or is_asleep or session.cancelling:
             continue
         says = verdict(spec.trigger, needs_ended(session, index))
@@ -182,6 +182,8 @@ def _variables(session: Session, index: int) -> dict[str, object]:
     """What expressions see: the phases that they name, and which session this is."""
     phases: dict[str, object] = {}
     for name in session.spec(index).uses:
+        if name not in session.graph.index:
+            continue  # the compiler refuses that; the expression will say what it misses
         phase = session.phases[session.graph.index[name]]
         result = None if phase.result is msgspec.UNSET else msgspec.json.decode(phase.result)
         phases[name] = {"status": str(phase.status), "attempt": phase.attempt, "result": result}

@@ -15,13 +15,15 @@ import msgspec
 from planter.core import effects as f
 from planter.core import events as e
 from planter.core import inputs as i
+from planter.core import stopping
 from planter.core.attempts import fail_attempt, lose_attempt
-from planter.core.commands import obey, purged_text
+from planter.core.commands import obey
 from planter.core.conditions import NoReckoner, Reckoner, missing_outputs, settle
 from planter.core.deadlines import LATE_MS
 from planter.core.evolve import has_ended, is_over
 from planter.core.fleet import Fleet
-from planter.core.session import Session
+from planter.core.session import STOPS, Session
+from planter.core.starts import start
 from planter.core.status import PHASE_OPEN, PHASE_TERMINAL, PhaseStatus, SessionStatus
 from planter.core.step import Step
 from planter.core.targeting import re_place, target_ready
@@ -96,7 +98,7 @@ def _has_moved(session: Session, index: int) -> bool:
 def _take(step: Step, given: i.AnyInput) -> None:
     match given:
         case i.StartPlan():
-            _start(step, given)
+            start(step, given)
         case i.Refuse():
             step.refuse(given.sequence, given.code, given.text, given.problems)
         case i.Command():
@@ -119,25 +121,6 @@ def _take(step: Step, given: i.AnyInput) -> None:
             _forget(step, given)
         case _:
             assert_never(given)
-
-
-def _start(step: Step, given: i.StartPlan) -> None:
-    session = step.session
-    if session.status is SessionStatus.PURGED:
-        step.refuse(given.sequence, "session.purged", purged_text(session))
-        return
-    if session.status in (SessionStatus.RUNNING, SessionStatus.PAUSED):
-        if session.plan_digest == given.plan.digest:
-            step.repeated(given.sequence)
-        else:
-            step.refuse(
-                given.sequence,
-                "session.busy",
-                f"session {session.id} is {session.status} with another manifest "
-                f"(revision {session.revision}); wait for its end, cancel it, or use another session id",
-            )
-        return
-    step.emit(e.PlanApplied(revision=session.revision + 1, digest=given.plan.digest, plan=given.plan))
 
 
 def _unheard(step: Step, given: i.Unheard) -> None:
@@ -184,6 +167,9 @@ def _current(step: Step, echo: i.Echo) -> int | None:
 
 
 def _acknowledge(step: Step, given: i.Acknowledge) -> None:
+    if step.session.stopping and stopping.is_meant(step, given):
+        stopping.reported(step, given)
+        return
     index = _current(step, given)
     if index is None:
         return
@@ -213,6 +199,9 @@ _Report = i.ReportRunning | i.ReportHeartbeat | i.ReportComplete | i.ReportFaile
 
 
 def _report(step: Step, given: _Report) -> None:
+    is_stopping = bool(step.session.stopping) and stopping.is_meant(step, given)
+    if is_stopping:
+        stopping.reported(step, given)
     if (
         not given.fenced
         and isinstance(given, i.ReportComplete)
@@ -220,7 +209,7 @@ def _report(step: Step, given: _Report) -> None:
     ):
         step.emit(e.ExternalCompleted(phase_id=given.phase_id))
         return
-    index = _current(step, given)
+    index = None if is_stopping else _current(step, given)
     if index is None:
         return
     phase = step.session.phases[index]
@@ -284,6 +273,7 @@ def _runtime_lost(step: Step, given: i.RuntimeLost) -> None:
             given.instance,
         ):
             lose_attempt(step, index, f"runtime {given.runtime_id} is lost: {given.reason}")
+    stopping.lost(step, given)
 
 
 # -- time --------------------------------------------------------------------------------------
@@ -295,6 +285,9 @@ def _timers(step: Step) -> None:
         _, index = heappop(session.timers)
         if step.now - due > LATE_MS:
             session.listening_since = step.now  # we stood still: what was said meanwhile is yet to be read
+        if index == STOPS:
+            stopping.overdue(step)
+            continue
         if index < 0:
             session.cancel_due = 0
             for number, phase in enumerate(session.phases):
@@ -359,7 +352,7 @@ def _finish(step: Step) -> bool:
         for index, phase in enumerate(session.phases):
             if phase.status is PhaseStatus.PENDING:
                 step.emit(e.PhaseSkipped(phase_id=session.spec(index).id, reason="onUse: nothing used it"))
-    if not is_over(session):
+    if not is_over(session) or session.stopping:
         return True
     if any(isinstance(effect, f.Say) for effect in step.effects):
         return False

@@ -30,6 +30,8 @@ class PlanApplied(Event, frozen=True, kw_only=True):
     plan: Plan | None = None
     plan_ref: str | None = None
     """In the journal, a large plan is an object of this digest; the core always sees ``plan``."""
+    replan: bool = False
+    """The session was running or paused, and goes on: see ``core.replan`` for what stays as it was."""
 
 
 class InputRepeated(Event, frozen=True, kw_only=True):
@@ -224,6 +226,20 @@ class ExternalCompleted(PhaseEvent, frozen=True, kw_only=True):
     """A phase that is not in the plan is known as complete."""
 
 
+class AttemptStopped(PhaseEvent, frozen=True, kw_only=True):
+    """An attempt that a replan took out of the session is out no more; its phase may be targeted again."""
+
+    attempt: int
+    reason: str
+
+
+class PhaseUnmatched(PhaseEvent, frozen=True, kw_only=True):
+    """The phase is ready and no registered runtime matches it. Once, until one does."""
+
+    reason: str
+    """How many runtimes there are, and what each constraint leaves of them."""
+
+
 AnyEvent = (
     PlanApplied
     | InputRepeated
@@ -251,4 +267,6 @@ AnyEvent = (
     | PhaseDemanded
     | PhaseCleared
     | ExternalCompleted
+    | AttemptStopped
+    | PhaseUnmatched
 )

@@ -15,7 +15,8 @@ from planter.core import events as e
 from planter.core.deadlines import arm, has_begun
 from planter.core.graph import graph_of
 from planter.core.plan import FailureAction
-from planter.core.session import PROVISIONAL, PhaseState, Session
+from planter.core.replan import carry_over, fates, is_done
+from planter.core.session import PROVISIONAL, STOPS, PhaseState, Session
 from planter.core.status import (
     PHASE_OPEN,
     PHASE_TERMINAL,
@@ -95,12 +96,16 @@ def _release(session: Session, index: int, phase: PhaseState) -> None:
             session.at_work[limit.key] = left
     session.offered.discard(index)
     session.heard.pop(index, None)
-    if phase.runtime_id is not None and phase.instance is not None:
-        left = session.load.get(phase.runtime_id, 0) - 1
+    _unload(session, phase.runtime_id, phase.instance)
+
+
+def _unload(session: Session, runtime_id: str | None, instance: str | None) -> None:
+    if runtime_id is not None and instance is not None:
+        left = session.load.get(runtime_id, 0) - 1
         if left > 0:
-            session.load[phase.runtime_id] = left
+            session.load[runtime_id] = left
         else:
-            session.load.pop(phase.runtime_id, None)
+            session.load.pop(runtime_id, None)
 
 
 def _make_ready(session: Session, index: int, at: int, *, anew: bool = True) -> None:
@@ -153,39 +158,33 @@ def _consider(session: Session, index: int, at: int) -> None:
 
 def _plan_applied(session: Session, event: e.PlanApplied, at: int) -> None:
     assert event.plan is not None, "the shell resolves plan_ref before it folds"
-    pairs = zip(session.graph.plan.phases, session.phases, strict=True)
-    before = {spec.id: (spec, phase) for spec, phase in pairs}
-    ids = {spec.id for spec in event.plan.phases}
-    session.known |= {name for name, (_, phase) in before.items() if _is_done(phase) and name not in ids}
-    session.graph = graph_of(event.plan)
+    graph, old_graph, old = graph_of(event.plan), session.graph, session.phases
+    changes = fates(session, graph, live=event.replan) if old else ()
+    before = {spec.id: phase for spec, phase in zip(old_graph.plan.phases, old, strict=True)}
+    session.known |= {name for name, phase in before.items() if is_done(phase) and name not in graph.index}
+    session.graph = graph
     session.revision = event.revision
     session.plan_at = PROVISIONAL
     session.phases = [_fresh(before.get(spec.id)) for spec in event.plan.phases]
-    for index in session.graph.order if before else ():
-        spec = session.spec(index)
-        old_spec, old = before.get(spec.id, (None, None))
-        needs_kept = all(session.phases[need].satisfies for need in session.graph.needs[index])
-        unchanged = old_spec is not None and old_spec.digest == spec.digest
-        if old is not None and unchanged and needs_kept and _is_done(old):
-            session.phases[index] = old
-    session.status = SessionStatus.RUNNING
-    session.reason = None
-    session.failing = None
-    session.cancelling = False
+    for index, fate in enumerate(changes):
+        if fate.keeps:
+            session.phases[index] = before[event.plan.phases[index].id]
+    if event.replan:
+        carry_over(session, old_graph, old, at + CANCEL_MS)
+    else:
+        session.status = SessionStatus.RUNNING
+        session.reason = None
+        session.failing = None
+        session.cancelling = False
     session.created = session.created or at
     _reindex(session, at)
 
 
-def _is_done(phase: PhaseState) -> bool:
-    """Complete or skipped on purpose: a new revision does not run it again."""
-    return phase.satisfies and phase.status is not PhaseStatus.FAILED
-
-
-def _fresh(old: tuple[object, PhaseState] | None) -> PhaseState:
+def _fresh(old: PhaseState | None) -> PhaseState:
     """Not run in this revision; attempts are numbered on, so that none is ever dispatched twice."""
     if old is None:
         return PhaseState()
-    return PhaseState(attempt=old[1].attempt, budget_from=old[1].attempt)
+    return PhaseState(attempt=old.attempt, budget_from=old.attempt)
 
 
 def _reindex(session: Session, at: int) -> None:
@@ -204,6 +203,9 @@ def _reindex(session: Session, at: int) -> None:
         + (sum(1 for name in spec.external if name not in session.known) if spec.external else 0)
         for needs, spec in zip(graph.needs, graph.plan.phases, strict=True)
     ]
+    for name in session.stopping:
+        if name in graph.index:
+            session.unmet[graph.index[name]] += 1
     for index in graph.order:
         phase = session.phases[index]
         if phase.status is PhaseStatus.READY:
@@ -330,6 +332,10 @@ def _clock_set_back(session: Session, event: e.ClockSetBack, at: int) -> None:
     if session.cancel_due:
         session.cancel_due -= event.by
         heappush(session.timers, (session.cancel_due, -1))
+    session.stopping = {
+        name: msgspec.structs.replace(one, due=one.due - event.by) for name, one in session.stopping.items()
+    }
+    _arm_stops(session)
     for index, phase in enumerate(session.phases):
         phase.updated = _earlier(phase.updated, event.by)
         phase.since = _earlier(phase.since, event.by)
@@ -372,6 +378,7 @@ def _phase_targeted(session: Session, event: e.PhaseTargeted, at: int) -> None:
     if event.runtime_id is None:
         session.offered.add(index)
     else:
+        phase.unmatched = False
         session.load[event.runtime_id] = session.load.get(event.runtime_id, 0) + 1
     arm(session, index, at + ACK_MS)
 
@@ -477,6 +484,27 @@ def _phase_cleared(session: Session, event: e.PhaseCleared, at: int) -> None:
     _make_ready(session, index, at)
 
 
+def _attempt_stopped(session: Session, event: e.AttemptStopped, at: int) -> None:
+    stopped = session.stopping.pop(event.phase_id)
+    _unload(session, stopped.runtime_id, stopped.instance)
+    _arm_stops(session)
+    index = session.graph.index.get(event.phase_id)
+    if index is not None:
+        session.unmet[index] -= 1
+        _consider(session, index, at)
+
+
+def _arm_stops(session: Session) -> None:
+    session.stop_due = min((one.due for one in session.stopping.values()), default=0)
+    if session.stop_due:
+        heappush(session.timers, (session.stop_due, STOPS))
+
+
+def _phase_unmatched(session: Session, event: e.PhaseUnmatched, at: int) -> None:
+    del at
+    session.phases[session.graph.index[event.phase_id]].unmatched = True
+
+
 _APPLY: dict[type, Callable[[Session, Any, int], None]] = {
     e.PlanApplied: _plan_applied,
     e.InputRepeated: _nothing,
@@ -504,6 +532,8 @@ _APPLY: dict[type, Callable[[Session, Any, int], None]] = {
     e.PhaseDemanded: _phase_demanded,
     e.PhaseCleared: _phase_cleared,
     e.ExternalCompleted: _external_completed,
+    e.AttemptStopped: _attempt_stopped,
+    e.PhaseUnmatched: _phase_unmatched,
 }
 
 

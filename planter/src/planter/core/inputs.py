@@ -21,6 +21,14 @@ class StartPlan(Input, frozen=True, kw_only=True):
     plan: Plan
     graph: Graph | None = None
     """Made beforehand, when that takes long; ``graph_of`` finds it as long as this input exists."""
+    replan: bool = False
+    """Apply it to the session even while that runs."""
+    dry_run: bool = False
+    """Only say what would happen."""
+    expect_digest: str | None = None
+    """Refuse unless this is the digest of the plan."""
+    expect_revision: int | None = None
+    """Refuse unless this is the session's revision."""
 
 
 class Refuse(Input, frozen=True, kw_only=True):

@@ -15,6 +15,8 @@ from planter.core.status import PhaseStatus, SessionStatus
 
 PROVISIONAL = -1
 """Fence of an attempt whose commit is not in the journal yet."""
+STOPS = -2
+"""Stands for a phase's index in ``timers``: the first of the attempts that are to stop is overdue."""
 
 
 class PhaseState(msgspec.Struct, gc=False):
@@ -47,6 +49,8 @@ class PhaseState(msgspec.Struct, gc=False):
     started: int = 0
     finished: int = 0
     reason: str | None = None
+    #: It was said that no registered runtime matches; once an episode.
+    unmatched: bool = False
     #: For an ``onUse`` phase: something asked for it.
     demanded: bool = False
     #: Terminal, and what waits for it goes on.
@@ -62,6 +66,17 @@ class PhaseState(msgspec.Struct, gc=False):
     details: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
+class Stopping(msgspec.Struct, frozen=True, gc=False):
+    """An attempt that a replan took out of the session, while its runtime may still work on it."""
+
+    attempt: int
+    fence: int
+    runtime_id: str | None
+    instance: str | None
+    due: int
+    """When it counts as stopped, whatever its runtime says."""
+
+
 class Session:
     """The state of one session."""
 
@@ -74,7 +89,8 @@ class Session:
         self.graph: Graph = EMPTY
         #: One a phase of the plan, in the plan's order.
         self.phases: list[PhaseState] = []
-        #: For each phase, how many needs (external ones included) are not satisfied yet.
+        #: For each phase, how many needs (external ones included) are not satisfied yet; an attempt
+        #: of it that is still to stop counts as one.
         self.unmet: list[int] = []
         #: External ids known as complete.
         self.known: set[str] = set()
@@ -94,9 +110,12 @@ class Session:
         self.load: dict[str, int] = {}
         #: Open attempts by concurrency key.
         self.at_work: dict[str, int] = {}
+        #: By phase id, whether or not the plan has such a phase still. The phase waits for it.
+        self.stopping: dict[str, Stopping] = {}
+        self.stop_due = 0
         #: Indices of the phases that are offered openly.
         self.offered: set[int] = set()
-        #: Heap of ``(time, index)``; index -1 is the session. An entry counts while it equals ``due``.
+        #: Heap of ``(time, index)``; -1 is the session, -2 ``STOPS``. An entry counts while it is ``due``.
         self.timers: list[tuple[int, int]] = []
         self.cancel_due = 0
         #: ``(index, runtime id)`` to the time until which it is not asked again. Not journalled.
@@ -177,6 +196,8 @@ class Session:
 
     def is_set(self, due: int, index: int) -> bool:
         """Whether a timer counts still."""
+        if index == STOPS:
+            return due == self.stop_due
         return due == (self.cancel_due if index < 0 else self._due_of(index))
 
     def _due_of(self, index: int) -> int:

@@ -15,7 +15,7 @@ import msgspec
 
 from planter.core.evolve import occupy
 from planter.core.graph import Graph
-from planter.core.session import PhaseState, Session
+from planter.core.session import PhaseState, Session, Stopping
 from planter.core.status import PHASE_OPEN, PhaseStatus, SessionStatus
 
 VERSION = 2
@@ -44,6 +44,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     created: int
     updated: int
     cancel_due: int
+    stopping: dict[str, Stopping]
+    stop_due: int
     arrivals: int
     known: list[str]
     #: Sorted, each as its distance from the one before.
@@ -77,6 +79,8 @@ def take(session: Session) -> Snapshot | None:
         created=session.created,
         updated=session.updated,
         cancel_due=session.cancel_due,
+        stopping=session.stopping,
+        stop_due=session.stop_due,
         arrivals=session.arrivals,
         known=sorted(session.known),
         taken=_distances(session.taken),
@@ -117,6 +121,8 @@ def restore(session: Session, snapshot: Snapshot, graph: Graph) -> None:
     session.created = snapshot.created
     session.updated = snapshot.updated
     session.cancel_due = snapshot.cancel_due
+    session.stopping = snapshot.stopping
+    session.stop_due = snapshot.stop_due
     session.arrivals = snapshot.arrivals
     session.known = set(snapshot.known)
     session.taken = _sums(snapshot.taken)
@@ -148,6 +154,11 @@ def _derive(session: Session) -> None:
             session.offered.add(index)
         elif phase.runtime_id is not None:
             session.load[phase.runtime_id] = session.load.get(phase.runtime_id, 0) + 1
+    for name, one in session.stopping.items():
+        if name in session.graph.index:
+            session.unmet[session.graph.index[name]] += 1
+        if one.instance is not None and one.runtime_id is not None:
+            session.load[one.runtime_id] = session.load.get(one.runtime_id, 0) + 1
     for name, waiters in session.graph.waiters.items():
         if name not in session.known:
             for index in waiters:

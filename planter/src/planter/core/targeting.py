@@ -6,6 +6,7 @@ from planter.core import effects as f
 from planter.core import events as e
 from planter.core.deadlines import arm
 from planter.core.fleet import Runtime
+from planter.core.placement import no_match
 from planter.core.session import Session
 from planter.core.status import PhaseStatus
 from planter.core.step import Step
@@ -20,6 +21,7 @@ def target_ready(step: Step, targets_max: int) -> bool:
         if not heap or (limit is not None and session.at_work.get(limit.key, 0) >= limit.max):
             continue
         matching = step.fleet.matching(session.graph.groups[number])
+        unmatched = None if matching else no_match(step.fleet, session.graph.groups[number])
         free = {runtime.id: step.fleet.free_for(session.id, session.load, runtime) for runtime in matching}
         held_back: list[tuple[int, int, int]] = []
         while heap and left:
@@ -42,6 +44,8 @@ def target_ready(step: Step, targets_max: int) -> bool:
                 continue
             heappop(heap)
             left -= 1
+            if unmatched is not None and not session.phases[index].unmatched:
+                step.emit(e.PhaseUnmatched(phase_id=session.spec(index).id, reason=unmatched))
             _target(step, index, chosen)
             if chosen is not None:
                 free[chosen.id] -= 1

@@ -35,7 +35,9 @@ class BareListener:
     async def follow(self, session: Session) -> None:
         """Begin or end listening, as the session needs; called before its targets are published."""
         wanted = session.status not in SESSION_TERMINAL and (
-            bool(session.offered) or any(name not in session.known for name in session.graph.waiters)
+            bool(session.offered)
+            or any(one.instance is None for one in session.stopping.values())
+            or any(name not in session.known for name in session.graph.waiters)
         )
         listening = session.id in self._subscriptions
         if wanted and not listening:

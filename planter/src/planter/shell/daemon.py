@@ -123,7 +123,7 @@ class Planner:
         self._records = RecordWriter(nc, js)
         self._bare = BareListener(nc, js)
         self._retention = Retention(nc, self._host, options.retain_seconds, options.retain_sessions)
-        self._queries = Queries(nc, js, self._host, self._info)
+        self._queries = Queries(nc, js, self._host, self._fleet, self._info)
         self._assignment: Assignment | None = None
         self._handover: Handover | None = None
         self._tasks: TaskGroup | None = None

@@ -78,11 +78,16 @@ class InputReader:
             return i.Refuse(
                 sequence=delivery.sequence, code="manifest.invalid", text=read.text, problems=read.problems
             )
-        if start.dry_run:
-            text = f"dry run: the manifest is valid, {len(read.plan.phases)} phases; nothing was started"
-            return i.Refuse(sequence=delivery.sequence, code="start.dry_run", text=text)
         graph = await graph_apart(read.plan)
-        return i.StartPlan(sequence=delivery.sequence, plan=read.plan, graph=graph)
+        return i.StartPlan(
+            sequence=delivery.sequence,
+            plan=read.plan,
+            graph=graph,
+            replan=start.replan,
+            dry_run=start.dry_run,
+            expect_digest=start.expect_digest,
+            expect_revision=start.expect_revision,
+        )
 
     def _fenced(self, session_id: str, echo: messages.Ack | messages.Report) -> bool:
         if not echo.phase_id:

@@ -1,4 +1,4 @@
-"""Requests: ``get_state``, ``diff`` and ``plan.planner.info``. Any planner may answer any of them."""
+"""Requests: ``get_state``, ``diff``, ``explain``, ``plan.planner.info``. Any planner may answer each."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -8,10 +8,16 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
+from planter.core import Fleet
+from planter.core.starts import purged_text
+from planter.core.status import SessionStatus
+from planter.shell.clock import Clock
+from planter.shell.diffs import diff
+from planter.shell.explanations import explanation_of_all, explanation_of_phase
 from planter.shell.host import SessionHost
 from planter.shell.journal import JournalBroken
-from planter.shell.plans import plan_of
-from planter.shell.views import diff, session_state
+from planter.shell.plans import graph_apart, plan_of
+from planter.shell.views import session_state
 from planter_protocol import messages, subjects
 from planter_protocol.codec import decode, encode
 from planter_protocol.errors import InvalidMessage, ProtocolError
@@ -21,18 +27,23 @@ log = structlog.get_logger(__name__)
 QUEUE = "planter"
 """One planner of all answers each request."""
 
-_MESSAGE_BYTES_ROOM = 900 * 1024
-
 
 class Queries:
     """Answers requests."""
 
     def __init__(
-        self, nc: Client, js: JetStreamContext, host: SessionHost, info: Callable[[], messages.PlannerInfo]
+        self,
+        nc: Client,
+        js: JetStreamContext,
+        host: SessionHost,
+        fleet: Fleet,
+        info: Callable[[], messages.PlannerInfo],
     ) -> None:
         self._nc = nc
         self._js = js
         self._host = host
+        self._fleet = fleet
+        self._clock = Clock()
         self._info = info
 
     async def start(self) -> None:
@@ -40,6 +51,7 @@ class Queries:
         for subject, handler in (
             (subjects.GET_STATE_WILDCARD, self._get_state),
             (subjects.DIFF_WILDCARD, self._diff),
+            (subjects.EXPLAIN_WILDCARD, self._explain),
             (subjects.PLANNER_INFO, self._planner_info),
         ):
             await self._nc.subscribe(subject, queue=QUEUE, cb=self._answering(handler))
@@ -80,13 +92,28 @@ class Queries:
         read = await plan_of(self._js, decode(message.data, messages.Start))
         if read.plan is None:
             return _refusal("manifest.invalid", read.text, read.problems)
+        graph = await graph_apart(read.plan)
         async with self._host.viewing(parsed.session) as session:
-            reply = encode(diff(session, parsed.session, read.plan))
-        if len(reply) > _MESSAGE_BYTES_ROOM:
-            return _refusal(
-                "reply.too_large", f"the difference has {len(reply):,} bytes: more than a message holds"
-            )
-        return reply
+            if session is not None and session.status is SessionStatus.PURGED:
+                return _refusal("session.purged", purged_text(session))
+            return encode(diff(session, parsed.session, graph))
+
+    async def _explain(self, message: Msg) -> bytes:
+        parsed = subjects.parse_session(message.subject)
+        if parsed is None:
+            raise InvalidMessage("request", f"{message.subject} names no valid session id")
+        asked = decode(message.data, messages.Explain) if message.data.strip() else messages.Explain()
+        async with self._host.viewing(parsed.session) as session:
+            if session is None:
+                return _unknown(parsed.session)
+            now = self._clock.now_ms()
+            if asked.phase_id is None:
+                return encode(explanation_of_all(session, self._fleet, now))
+            index = session.graph.index.get(asked.phase_id)
+            if index is None:
+                text = f"session {parsed.session} has no phase {asked.phase_id!r}"
+                return _refusal("phase.unknown", text)
+            return encode(explanation_of_phase(session, self._fleet, index, now))
 
     async def _planner_info(self, message: Msg) -> bytes:
         del message

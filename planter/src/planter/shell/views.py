@@ -1,9 +1,9 @@
-"""Answers about a session, made from its state: ``get_state`` and ``diff``."""
+"""The answer to ``get_state``, made from a session's state."""
+
+from itertools import islice
 
 import msgspec
 
-from planter.core.graph import Graph
-from planter.core.plan import PhaseSpec, Plan
 from planter.core.session import Session
 from planter.core.status import PHASE_TERMINAL, PhaseStatus, SessionStatus
 from planter.core.step import waits_for
@@ -36,6 +36,7 @@ def session_state(session: Session, offset: int = 0) -> messages.SessionState:
         phases=tuple(phases),
         total=len(session.phases),
         next=index if index < len(session.phases) else None,
+        stopping=tuple(islice(session.stopping, PAGE_PHASES)),
     )
 
 
@@ -63,6 +64,8 @@ def _why(session: Session, index: int, unmet: tuple[str, ...]) -> str | None:
     """Why the phase is not running, as far as its own record tells."""
     spec, phase = session.spec(index), session.phases[index]
     match phase.status:
+        case PhaseStatus.PENDING if spec.id in session.stopping:
+            return "its attempt by the plan of before still has to stop"
         case PhaseStatus.PENDING if spec.on_use and not phase.demanded:
             return "onUse: nothing needs it yet"
         case PhaseStatus.PENDING:
@@ -80,59 +83,8 @@ def _why(session: Session, index: int, unmet: tuple[str, ...]) -> str | None:
             return None
 
 
-def diff(session: Session | None, session_id: str, plan: Plan) -> messages.Diff:
-    """What applying the plan would change: compared by the phases' digests."""
-    old = {spec.id: index for index, spec in enumerate(session.graph.plan.phases)} if session else {}
-    add: list[str] = []
-    update: list[messages.PhaseChange] = []
-    rerun: list[str] = []
-    unchanged: list[str] = []
-    runs: set[str] = set()
-    for spec in plan.phases:
-        if spec.id not in old:
-            add.append(spec.id)
-            runs.add(spec.id)
-        elif session is not None and session.spec(old[spec.id]).digest != spec.digest:
-            fields = _differing(session.spec(old[spec.id]), spec)
-            update.append(messages.PhaseChange(phase_id=spec.id, fields=fields))
-            runs.add(spec.id)
-        elif session is not None and session.phases[old[spec.id]].status is not PhaseStatus.COMPLETE:
-            runs.add(spec.id)
-    changed = set(add) | {change.phase_id for change in update}
-    for number in Graph(plan).order:
-        if any(need in runs for need in plan.phases[number].needs):
-            runs.add(plan.phases[number].id)
-    for spec in plan.phases:
-        if spec.id not in changed:
-            (rerun if spec.id in runs else unchanged).append(spec.id)
-    return messages.Diff(
-        session_id=session_id,
-        base_revision=session.revision if session else 0,
-        base_digest=session.plan_digest if session else None,
-        plan_digest=plan.digest,
-        add=tuple(add),
-        update=tuple(update),
-        delete=tuple(name for name in old if name not in {spec.id for spec in plan.phases}),
-        rerun=tuple(rerun),
-        unchanged=tuple(unchanged),
-    )
-
-
-def _differing(before: PhaseSpec, after: PhaseSpec) -> tuple[str, ...]:
-    """Names of the fields that differ."""
-    return tuple(
-        name
-        for name in before.__struct_fields__
-        if name != "digest" and _plain(getattr(before, name)) != _plain(getattr(after, name))
-    )
-
-
 def _size(result: msgspec.Raw | msgspec.UnsetType) -> int:
     return 0 if result is msgspec.UNSET else len(bytes(result))
-
-
-def _plain(value: object) -> object:
-    return bytes(value) if isinstance(value, msgspec.Raw) else value
 
 
 def _time(milliseconds: int) -> str | None:

@@ -163,7 +163,8 @@ def _judge_budget(world: World, name: str, records: list[Kept]) -> list[str]:
                 case "PlanApplied":
                     limits = {p["id"]: p.get("maxAttempts", 1) for p in event["plan"].get("phases", ())}
                     tried.clear()
-                    is_stopping = False
+                    # What a replan leaves alone has been tried before: too few attempts are not judged then.
+                    is_stopping = event.get("replan", False)
                 case "SessionReopened" | "PhasesReset":
                     tried.subtract({reset: tried[reset] for reset in event.get("phaseIds", ())})
                     is_stopping = True  # what failed before may still stop it: not judged any more

@@ -79,6 +79,10 @@ class Scenario:
             if draw.random() < 0.15:  # the same start twice, or another plan at the wrong moment
                 other = manifest if draw.random() < 0.5 else random_manifest(draw, self.theme)
                 self._at(at + draw.random(), self._spawn, client, self._submit(client, session, other))
+            for _ in range(draw.choice((1, 2)) if draw.random() < 0.25 else 0):  # edited while it runs
+                edited = edited_manifest(draw, manifest, self.theme)
+                work = self._submit(client, session, edited, replan=True)
+                self._at(at + draw.random() * 3, self._spawn, client, work)
             for _ in range(draw.choice((2, 4) if self.theme == "lag" else (0, 0, 1, 3))):
                 verb = draw.choice(COMMANDS)
                 phase = draw.choice((None, f"p{draw.randint(0, 4)}"))
@@ -142,10 +146,10 @@ class Scenario:
 
     # -- clients ---------------------------------------------------------------------------------
 
-    async def _submit(self, client: PlanClient, session: str, manifest: Any) -> None:
+    async def _submit(self, client: PlanClient, session: str, manifest: Any, *, replan: bool = False) -> None:
         self._under_way += 1
         try:
-            submitted = await client.submit(manifest, session=session, confirm=None)
+            submitted = await client.submit(manifest, session=session, confirm=None, replan=replan)
             self.confirmed.append(Sent(f"plan.session.{session}.start", submitted.sequence))
             self.world.note(f"client: start of {session} confirmed as {submitted.sequence}")
         except (NatsError, ProtocolError, TimeoutError) as error:
@@ -324,6 +328,18 @@ def random_manifest(draw: random.Random, theme: str = "anything") -> list[dict[s
     """Up to seven phases, most of them done by a handler."""
     count = draw.choice((1, 1, 2) if theme == "crowd" else (1, 2, 3, 3, 5, 7))
     return [_phase(draw, n, theme) for n in range(count)]
+
+
+def edited_manifest(draw: random.Random, manifest: list[dict[str, Any]], theme: str) -> list[dict[str, Any]]:
+    """The manifest with phases changed, taken away and added."""
+    found = [
+        _phase(draw, number, theme) if draw.random() < 0.3 else phase for number, phase in enumerate(manifest)
+    ]
+    if len(found) > 1 and draw.random() < 0.3:
+        found.pop()  # the last one: nothing needs it
+    if draw.random() < 0.3:
+        found.append(_phase(draw, len(found), theme))
+    return found
 
 
 def _phase(draw: random.Random, number: int, theme: str) -> dict[str, Any]:

@@ -1,0 +1,114 @@
+"""Why runtimes do not match: each constraint of a phase, and how many runtimes it removes.
+
+``fleet.can_take`` is the rule, made for speed; this takes it apart, in the same order, for people.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from planter.core.fleet import ANY_LABEL, Fleet, Requirement, Runtime
+
+_TEXT_MAX = 400
+_Test = Callable[[Runtime], bool]
+
+
+class Removed(msgspec.Struct, frozen=True):
+    """One constraint, and how many of the runtimes that were left it removes."""
+
+    constraint: str
+    count: int
+    text: str
+
+
+class Sifted(NamedTuple):
+    """What the constraints leave of the fleet."""
+
+    considered: int
+    removed: tuple[Removed, ...]
+    left: tuple[Runtime, ...]
+
+
+def sift(fleet: Fleet, wanted: Requirement) -> Sifted:
+    """Take the registered runtimes through the constraints, one after the other."""
+    labels, kind, capabilities = wanted
+    left = list(fleet.runtimes.values())
+    considered = len(left)
+    removed: list[Removed] = []
+    for constraint, text, passes in _constraints(labels, kind, capabilities):
+        kept = [runtime for runtime in left if passes(runtime)]
+        if len(kept) < len(left):
+            removed.append(Removed(constraint, len(left) - len(kept), text))
+        left = kept
+    return Sifted(considered, tuple(removed), tuple(left))
+
+
+def no_match(fleet: Fleet, wanted: Requirement) -> str:
+    """Why no registered runtime matches, as a sentence."""
+    sifted = sift(fleet, wanted)
+    if not sifted.considered:
+        return "no runtime is registered"
+    listed = ", ".join(f"{one.count} {one.text}" for one in sifted.removed)
+    many = f"{sifted.considered} runtime{'' if sifted.considered == 1 else 's'}"
+    return f"no registered runtime matches: of {many}, {listed}"[:_TEXT_MAX]
+
+
+def wish(wanted: Requirement) -> str:
+    """What a runtime must have, in words."""
+    labels, kind, capabilities = wanted
+    parts = [f"executor {kind}" if kind else "a handler for its labels"]
+    if labels:
+        parts.append(f"labels {_listed(labels)}")
+    if capabilities:
+        parts.append(f"capabilities {', '.join(capabilities)}")
+    return ", ".join(parts)[:_TEXT_MAX]
+
+
+def _constraints(
+    labels: Sequence[tuple[str, str]], kind: str | None, capabilities: Sequence[str]
+) -> Iterator[tuple[str, str, _Test]]:
+    yield "draining", "take nothing new (draining, or not heard for a while)", _takes_new
+    if capabilities:
+        yield (
+            "capabilities",
+            f"lack capabilities of {', '.join(capabilities)}",
+            lambda runtime: runtime.capabilities.issuperset(capabilities),
+        )
+    if kind is not None:
+        yield "executor", f"have no executor {kind}", lambda runtime: kind in runtime.executors
+        if labels:
+            text = f"lack labels of {_listed(labels)}"
+            yield "labels", text, lambda runtime: _has(runtime, labels, {})
+        return
+    selector = dict(labels)
+    yield (
+        "handler",
+        f"have no handler for {_listed(labels) or 'a phase without labels'}",
+        lambda runtime: any(_fits(handler, selector) for handler in runtime.handlers),
+    )
+    yield (
+        "labels",
+        f"lack what their handlers leave of {_listed(labels)}",
+        lambda runtime: any(
+            _fits(handler, selector) and _has(runtime, labels, handler) for handler in runtime.handlers
+        ),
+    )
+
+
+def _takes_new(runtime: Runtime) -> bool:
+    return runtime.takes_new
+
+
+def _fits(handler: dict[str, str], selector: dict[str, str]) -> bool:
+    return all(selector.get(key) == value for key, value in handler.items())
+
+
+def _has(runtime: Runtime, labels: Sequence[tuple[str, str]], without: dict[str, str]) -> bool:
+    return ANY_LABEL in runtime.labels or all(
+        runtime.labels.get(key) == value for key, value in labels if key not in without
+    )
+
+
+def _listed(labels: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in labels)
