@@ -1,6 +1,7 @@
 """Requests: ``get_state``, ``diff`` and ``plan.planner.info``. Any planner may answer any of them."""
 
 from collections.abc import Awaitable, Callable
+from time import perf_counter_ns
 from typing import Any
 
 import structlog
@@ -15,6 +16,7 @@ from planter.shell.views import diff, session_state
 from planter_protocol import messages, subjects
 from planter_protocol.codec import decode, encode
 from planter_protocol.errors import InvalidMessage, ProtocolError
+from planter_protocol.services import Endpoint, error_headers
 
 log = structlog.get_logger(__name__)
 
@@ -22,6 +24,15 @@ QUEUE = "planter"
 """One planner of all answers each request."""
 
 _MESSAGE_BYTES_ROOM = 900 * 1024
+_REFUSAL_START = b'{"error":'
+_SERVICE_CODES = {
+    "request.invalid": "400",
+    "manifest.invalid": "400",
+    "session.unknown": "404",
+    "reply.too_large": "413",
+    "planner.unavailable": "503",
+}
+"""Of refusals, for tools that know NATS services and not our codes; all others are 500."""
 
 
 class Queries:
@@ -34,6 +45,8 @@ class Queries:
         self._js = js
         self._host = host
         self._info = info
+        self.endpoints: list[Endpoint] = []
+        """What is counted of each subject that is listened to."""
 
     async def start(self) -> None:
         """Listen."""
@@ -42,12 +55,17 @@ class Queries:
             (subjects.DIFF_WILDCARD, self._diff),
             (subjects.PLANNER_INFO, self._planner_info),
         ):
-            await self._nc.subscribe(subject, queue=QUEUE, cb=self._answering(handler))
+            endpoint = Endpoint(subject.rpartition(".")[2], subject, QUEUE)
+            self.endpoints.append(endpoint)
+            await self._nc.subscribe(subject, queue=QUEUE, cb=self._answering(endpoint, handler))
 
-    def _answering(self, handler: Callable[[Msg], Awaitable[bytes]]) -> Callable[[Msg], Awaitable[None]]:
+    def _answering(
+        self, endpoint: Endpoint, handler: Callable[[Msg], Awaitable[bytes]]
+    ) -> Callable[[Msg], Awaitable[None]]:
         async def on_request(message: Msg) -> None:
             if not message.reply:
                 return
+            since = perf_counter_ns()
             try:
                 reply = await handler(message)
             except InvalidMessage as error:
@@ -59,7 +77,14 @@ class Queries:
             except Exception:
                 log.exception("query.broken", subject=message.subject)
                 reply = _refusal("planner.broken", "the planner failed on this request; its log says why")
-            await self._nc.publish(message.reply, reply)
+            if not reply.startswith(_REFUSAL_START):
+                await self._nc.publish(message.reply, reply)
+                endpoint.count(since)
+                return
+            refused = decode(reply, messages.Refusal).error
+            code = _SERVICE_CODES.get(refused.code, "500")
+            await self._nc.publish(message.reply, reply, headers=error_headers(code, refused.text))
+            endpoint.count(since, f"{code}:{refused.code}: {refused.text}")
 
         return on_request
 
