@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PARTS  := protocol/src schemas/src runtime/src planter/src
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test sim faults bench mutants format lint types imports unit clean
+.PHONY: help setup demo check test sim faults bench mutants asyncapi format lint types imports unit clean
 
 help:  ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,5 +55,10 @@ bench: $(BIN)/.ready  ## measure Planter against the floor that JetStream sets: 
 mutants: $(BIN)/.ready  ## break the product in a dozen ways; the simulation has to find each (docs/mutants.md)
 	$(BIN)/python scripts/mutants.py
 
+asyncapi: $(BIN)/.ready  ## write schemas/asyncapi.json anew and check it with the official parser (needs node and npm)
+	$(BIN)/python -m planter_protocol.asyncapi > schemas/asyncapi.json
+	@test -d .node/node_modules/@asyncapi/parser || npm install --prefix .node --no-save --no-audit --no-fund --ignore-scripts --silent @asyncapi/parser@3.6.3
+	node scripts/check_asyncapi.mjs schemas/asyncapi.json
+
 clean:  ## remove everything that the other verbs made
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .demo
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .demo .node

@@ -7,6 +7,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Sequence
+from time import perf_counter_ns
 from typing import Literal, assert_never
 
 import anyio
@@ -17,7 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 import planter_runtime
-from planter_protocol import messages, subjects
+from planter_protocol import messages, services, subjects
 from planter_protocol.codec import MESSAGE_BYTES_MAX, decode, encode
 from planter_protocol.confirming import Confirmed
 from planter_protocol.errors import InvalidMessage
@@ -90,6 +91,18 @@ class Agent:
         self._state: Literal["ready", "draining", "gone"] = "ready"
         self._beat_now = anyio.Event()
         self._ended = anyio.Event()
+        name = settings.runtime_id
+        self._targets = services.Endpoint("target", subjects.runtime_target(name))
+        self._controls = services.Endpoint("control", subjects.runtime_control(name))
+        self._service = services.Service(
+            nc,
+            name=services.RUNTIME,
+            service_id=name,
+            description="Takes targets, executes phases, reports",
+            version=planter_runtime.__version__,
+            endpoints=(self._targets, self._controls),
+            metadata=self._facts,
+        )
         confirmed = Confirmed(nc)
         self._outbox = Outbox(Publisher(confirmed, f"{settings.runtime_id}.{self.instance}.r"), tasks)
         self._log_publisher = Publisher(confirmed, f"{settings.runtime_id}.{self.instance}.l")
@@ -100,6 +113,7 @@ class Agent:
         await self._nc.subscribe(subjects.runtime_target(name), cb=self._on_targets)
         await self._nc.subscribe(subjects.runtime_control(name), cb=self._on_control)
         await self._nc.subscribe(subjects.RUNTIME_DISCOVER, cb=self._on_discover)
+        await self._service.start()
         await self._nc.flush()
         self._tasks.start_soon(self._beat)
         self._tasks.start_soon(self._watch)
@@ -132,10 +146,12 @@ class Agent:
     # -- messages --------------------------------------------------------------------------------
 
     async def _on_targets(self, message: Msg) -> None:
+        since = perf_counter_ns()
         try:
             targets = decode(message.data, messages.Targets).targets
         except InvalidMessage as error:
             log.warning("target.unreadable", error=str(error))
+            self._targets.count(since, str(error))
             return
         now = now_ms()
         for target in targets:
@@ -145,12 +161,15 @@ class Agent:
                 )
             else:
                 self._perform(self._attempts.offer(target, self._unfit(target), now))
+        self._targets.count(since)
 
     async def _on_control(self, message: Msg) -> None:
+        since = perf_counter_ns()
         try:
             control = decode(message.data, messages.RuntimeControl)
         except InvalidMessage as error:
             log.warning("control.unreadable", error=str(error))
+            self._controls.count(since, str(error))
             return
         match control.command:
             case "cancel":
@@ -161,6 +180,7 @@ class Agent:
                 self.on_drain()
             case _:
                 assert_never(control.command)
+        self._controls.count(since)
 
     def on_drain(self) -> None:
         """A planner asks for a drain; whoever serves the agent may replace this."""
@@ -334,6 +354,22 @@ class Agent:
             if len(data) < MESSAGE_BYTES_MAX or not held:
                 return data
             held = held[: len(held) // 2]  # the oldest are the ones that run
+
+    def _facts(self) -> dict[str, str]:
+        """What services tools show of this runtime."""
+        settings = self.settings
+        return {
+            "id": settings.runtime_id,
+            "instance": self.instance,
+            "host": socket.gethostname(),
+            "state": self._state,
+            "slots": str(settings.slots),
+            "running": str(len(self._running)),
+            "labels": services.pairs(settings.labels),
+            "handlers": "; ".join(services.pairs(handler.labels) for handler in self._handlers),
+            "executors": ",".join(self._kinds),
+            "capabilities": ",".join(settings.capabilities),
+        }
 
     async def _watch(self) -> None:
         """Reconnect when the server does not answer: nats-py can be blind and say that it is connected."""

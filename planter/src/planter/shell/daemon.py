@@ -35,7 +35,7 @@ from planter.shell.queries import Queries
 from planter.shell.records import RecordWriter, decode_record
 from planter.shell.retention import Retention
 from planter.shell.snapshots import Snapshots
-from planter_protocol import assets, headers, messages, subjects
+from planter_protocol import assets, headers, messages, services, subjects
 from planter_protocol.connection import connect
 from planter_protocol.names import random_token
 from planter_protocol.reading import read_subject
@@ -124,6 +124,16 @@ class Planner:
         self._bare = BareListener(nc, js)
         self._retention = Retention(nc, self._host, options.retain_seconds, options.retain_sessions)
         self._queries = Queries(nc, js, self._host, self._fleet, self._info)
+        self._service = services.Service(
+            nc,
+            name=services.PLANNER,
+            service_id=planner_id,
+            description="Compiles manifests, decides, offers phases to runtimes, answers queries",
+            version=_release(),
+            endpoints=self._queries.endpoints,
+            metadata=self._facts,
+        )
+        self._stopping = False
         self._assignment: Assignment | None = None
         self._handover: Handover | None = None
         self._tasks: TaskGroup | None = None
@@ -156,8 +166,10 @@ class Planner:
         await presence.start()
         tasks.start_soon(presence.run)
         await self._queries.start()
+        await self._service.start()
         await self._nc.flush()
         yield
+        self._stopping = True
         self._assignment.stop()
         await self._host.stop()
         with anyio.move_on_after(2):
@@ -209,6 +221,16 @@ class Planner:
         return messages.PlannerInfo(
             planner_id=self.id, version=_version(), sessions=self._host.size, runtimes=self._watch.infos()
         )
+
+    def _facts(self) -> dict[str, str]:
+        """What services tools show of this planner."""
+        return {
+            "id": self.id,
+            "host": socket.gethostname(),
+            "state": "stopping" if self._stopping else "ready",
+            "sessions": str(self._host.size),
+            "runtimes": str(len(self._watch.infos())),
+        }
 
     # -- the surroundings of the session host ----------------------------------------------------
 
@@ -310,7 +332,12 @@ async def _first_of(*events: asyncio.Event) -> None:
 
 
 def _version() -> str:
+    release = _release()
+    return f"{release}@{socket.gethostname()}" if release else "unknown"
+
+
+def _release() -> str:
     try:
-        return f"{version('planter-daemon')}@{socket.gethostname()}"
+        return version("planter-daemon")
     except PackageNotFoundError:
-        return "unknown"
+        return ""

@@ -1,6 +1,7 @@
 """Requests: ``get_state``, ``diff``, ``explain``, ``plan.planner.info``. Any planner may answer each."""
 
 from collections.abc import Awaitable, Callable
+from time import perf_counter_ns
 from typing import Any
 
 import structlog
@@ -21,11 +22,22 @@ from planter.shell.views import session_state
 from planter_protocol import messages, subjects
 from planter_protocol.codec import decode, encode
 from planter_protocol.errors import InvalidMessage, ProtocolError
+from planter_protocol.services import Endpoint, error_headers
 
 log = structlog.get_logger(__name__)
 
 QUEUE = "planter"
 """One planner of all answers each request."""
+
+_REFUSAL_START = b'{"error":'
+_SERVICE_CODES = {
+    "request.invalid": "400",
+    "manifest.invalid": "400",
+    "session.unknown": "404",
+    "reply.too_large": "413",
+    "planner.unavailable": "503",
+}
+"""Of refusals, for tools that know NATS services and not our codes; all others are 500."""
 
 
 class Queries:
@@ -45,6 +57,8 @@ class Queries:
         self._fleet = fleet
         self._clock = Clock()
         self._info = info
+        self.endpoints: list[Endpoint] = []
+        """What is counted of each subject that is listened to."""
 
     async def start(self) -> None:
         """Listen."""
@@ -54,12 +68,17 @@ class Queries:
             (subjects.EXPLAIN_WILDCARD, self._explain),
             (subjects.PLANNER_INFO, self._planner_info),
         ):
-            await self._nc.subscribe(subject, queue=QUEUE, cb=self._answering(handler))
+            endpoint = Endpoint(subject.rpartition(".")[2], subject, QUEUE)
+            self.endpoints.append(endpoint)
+            await self._nc.subscribe(subject, queue=QUEUE, cb=self._answering(endpoint, handler))
 
-    def _answering(self, handler: Callable[[Msg], Awaitable[bytes]]) -> Callable[[Msg], Awaitable[None]]:
+    def _answering(
+        self, endpoint: Endpoint, handler: Callable[[Msg], Awaitable[bytes]]
+    ) -> Callable[[Msg], Awaitable[None]]:
         async def on_request(message: Msg) -> None:
             if not message.reply:
                 return
+            since = perf_counter_ns()
             try:
                 reply = await handler(message)
             except InvalidMessage as error:
@@ -71,7 +90,14 @@ class Queries:
             except Exception:
                 log.exception("query.broken", subject=message.subject)
                 reply = _refusal("planner.broken", "the planner failed on this request; its log says why")
-            await self._nc.publish(message.reply, reply)
+            if not reply.startswith(_REFUSAL_START):
+                await self._nc.publish(message.reply, reply)
+                endpoint.count(since)
+                return
+            refused = decode(reply, messages.Refusal).error
+            code = _SERVICE_CODES.get(refused.code, "500")
+            await self._nc.publish(message.reply, reply, headers=error_headers(code, refused.text))
+            endpoint.count(since, f"{code}:{refused.code}: {refused.text}")
 
         return on_request
 
