@@ -201,7 +201,7 @@ def _planner(url: str, folder: Path, name: str, profile: Path | None) -> Generat
     if profile is not None:
         profile.mkdir(parents=True, exist_ok=True)
         command += ["-m", "cProfile", "-o", str(profile / f"{name.replace(' ', '-').replace(',', '')}.prof")]
-    command += ["-m", "planter", "serve", "--nats", url, "--id", "big"]
+    command += ["-m", "planter", "serve", "--nats", url, "--id", "big", "--http", "off"]
     with planner.log.open("ab") as log:
         planner.process = subprocess.Popen(command, stdout=log, stderr=log)
     try:

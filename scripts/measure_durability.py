@@ -120,6 +120,7 @@ async def publishes(url: str) -> tuple[float, float]:
 async def run(url: str, folder: Path, replicas: int) -> float:
     """Phases a second of one session of twenty chains with a hundred phases each, all no-ops."""
     planter = [sys.executable, "-m", "planter", "serve", "--nats", url, "--replicas", str(replicas)]
+    planter += ["--http", "off"]
     runtime = [sys.executable, "-m", "planter_runtime", "--nats", url, "--id", "r1", "--any-selector"]
     manifest = [
         {

@@ -392,6 +392,8 @@ async def replicated_planner(urls: list[str], folder: Path) -> AsyncGenerator[No
         "p1",
         "--replicas",
         "3",
+        "--http",
+        "off",
     ]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)

@@ -25,8 +25,14 @@ _PROBE_SECONDS = 0.5
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 RETAIN_SECONDS = 7 * 24 * 3600.0
 RETAIN_SESSIONS = 10_000
+_PORT_MAX = 65_535
 
-_NAMES = ("nats_url", "data", "sync", "retain", "retain_sessions", "log_format", "log")
+_HTTP_TOKEN_FOR = ("changes", "everything")
+HTTP_HOST = "127.0.0.1"
+HTTP_PORT = 6767
+HTTP_TOKEN_FILE = "http.token"  # noqa: S105 (a file's name)
+_HTTP_NAMES = ("http", "http_token_file", "http_token_for", "http_hosts")
+_NAMES = ("nats_url", "data", "sync", "retain", "retain_sessions", "log_format", "log", *_HTTP_NAMES)
 
 
 class ConfigInvalid(Exception):
@@ -37,6 +43,22 @@ class ConfigInvalid(Exception):
         self.problem = problem
         self.remedy = remedy
         super().__init__(f"{origin}: {problem}")
+
+
+class HttpAddress(msgspec.Struct, frozen=True):
+    """Where the HTTP interface listens."""
+
+    host: str = HTTP_HOST
+    port: int = HTTP_PORT
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+    def __str__(self) -> str:
+        """As in a URL."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -51,6 +73,14 @@ class Settings(msgspec.Struct, frozen=True):
     """How long ended sessions are kept; None: for ever."""
     retain_sessions: int | None = RETAIN_SESSIONS
     """How many ended sessions are kept; None: all."""
+    http: HttpAddress | None = HttpAddress()
+    """Where a planner listens for HTTP; None: nowhere."""
+    http_token_file: Path | None = None
+    """Holds the bearer token; None: ``http.token`` in the data folder."""
+    http_token_for_all: bool = False
+    """Reads need the token too."""
+    http_hosts: tuple[str, ...] = ()
+    """Further names that requests may call the HTTP interface by."""
     log_format: str = "auto"
     log: str | None = None
     """Lowest level that is logged; None leaves it to the command."""
@@ -89,12 +119,19 @@ def load_settings(
     _check_choice(found, "sync", _SYNCS)
     _check_choice(found, "log_format", _LOG_FORMATS)
     _check_choice(found, "log", _LOG_LEVELS)
+    _check_choice(found, "http_token_for", _HTTP_TOKEN_FOR)
     return Settings(
         nats_url=found["nats_url"][0],
         data=data,
         sync=found.get("sync", ("default", ""))[0],
         retain_seconds=_seconds(found, "retain", RETAIN_SECONDS),
         retain_sessions=_count(found, "retain_sessions", RETAIN_SESSIONS),
+        http=_http_address(found),
+        http_token_file=Path(found["http_token_file"][0]).expanduser()
+        if "http_token_file" in found
+        else None,
+        http_token_for_all=found.get("http_token_for", ("changes", ""))[0] == "everything",
+        http_hosts=tuple(found.get("http_hosts", ("", ""))[0].replace(",", " ").split()),
         log_format=found.get("log_format", ("auto", ""))[0],
         log=found["log"][0] if "log" in found else None,
         origins={name: origin for name, (_, origin) in found.items()},
@@ -188,6 +225,19 @@ def _count(found: Mapping[str, tuple[str, str]], name: str, default: int | None)
     if not value.isascii() or not value.isdigit():
         raise ConfigInvalid(origin, f"`{name}` is {value!r}", "use a whole number; 0 keeps all")
     return int(value) or None
+
+
+def _http_address(found: Mapping[str, tuple[str, str]]) -> HttpAddress | None:
+    """``host:port``, ``[host]:port``, ``:port``, ``host`` or ``off``."""
+    value, origin = found.get("http", ("", ""))
+    text = value.strip()
+    if text.lower() == "off":
+        return None
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]*))(?::([0-9]{1,5}))?", text, re.ASCII)
+    port = int(match[3]) if match and match[3] else HTTP_PORT
+    if match is None or port > _PORT_MAX:
+        raise ConfigInvalid(origin, f"`http` is {value!r}", "use HOST:PORT, such as 127.0.0.1:6767, or off")
+    return HttpAddress(match[1] or match[2] or HTTP_HOST, port)
 
 
 def _check_choice(found: Mapping[str, tuple[str, str]], name: str, choices: tuple[str, ...]) -> None:

@@ -213,6 +213,17 @@ class PlanClient:
                 for stored in batch:
                     yield stored.sequence, decode(stored.data, messages.Log)
 
+    def tail_journal(self, session: str, *, after: int = 0) -> AsyncGenerator[list[Stored]]:
+        """Batches of a session's stored commits, for ever; an empty batch: there are no more so far."""
+        return self._tail(assets.JOURNAL, subjects.journal(session), subjects.events(session), after)
+
+    def tail_log(
+        self, session: str, *, after: int = 0, woken: asyncio.Event | None = None
+    ) -> AsyncGenerator[list[Stored]]:
+        """As ``tail_journal``, of the log; setting ``woken`` lets it look at once."""
+        subject = subjects.log(session)
+        return self._tail(assets.LOGS, subject, subject, after, woken)
+
     async def sessions(self) -> list[messages.SessionRecord]:
         """All sessions, newest first, from the bucket PLANTER_SESSIONS."""
         bucket = assets.SESSIONS_BUCKET
@@ -232,14 +243,19 @@ class PlanClient:
             SessionNotFound: there is no such session.
             PlannerUnavailable: no planner answers.
         """
-        subject = subjects.get_state(session)
-        state = await self._request(subject, messages.GetState(), messages.SessionState, timeout)
+        state = await self.get_state_page(session, timeout=timeout)
         phases = list(state.phases)
         while state.next is not None:
-            page = messages.GetState(offset=state.next)
-            state = await self._request(subject, page, messages.SessionState, timeout)
+            state = await self.get_state_page(session, state.next, timeout=timeout)
             phases.extend(state.phases)
         return msgspec.structs.replace(state, phases=tuple(phases))
+
+    async def get_state_page(
+        self, session: str, offset: int = 0, *, timeout: float = 5.0
+    ) -> messages.SessionState:
+        """As ``get_state``, but one page, from a phase on; an offset after the last phase asks for none."""
+        request = messages.GetState(offset=offset)
+        return await self._request(subjects.get_state(session), request, messages.SessionState, timeout)
 
     async def diff(self, session: str, manifest: Any, *, timeout: float = 10.0) -> messages.Diff:
         """What the manifest would change in the session; changes nothing.
@@ -327,13 +343,15 @@ class PlanClient:
         _raise_refusal(reply)
         return decode(reply.data, kind)
 
-    async def _tail(self, stream: str, subject: str, wake: str, after: int) -> AsyncGenerator[list[Stored]]:
+    async def _tail(
+        self, stream: str, subject: str, wake: str, after: int, woken: asyncio.Event | None = None
+    ) -> AsyncGenerator[list[Stored]]:
         """Batches of stored messages after a sequence, for ever.
 
         Live messages only wake the reader; what counts is read from the stream, so a dropped message, a
         reconnection or a slow reader never makes a gap.
         """
-        woken = asyncio.Event()
+        woken = woken or asyncio.Event()
 
         async def on_message(_: Msg) -> None:
             woken.set()

@@ -33,7 +33,8 @@ class Planner:
     ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
-        command = [sys.executable, "-m", "planter", "serve", "--nats", url, "--id", name, *arguments]
+        http = () if "--http" in arguments else ("--http", "off")
+        command = [sys.executable, "-m", "planter", "serve", "--nats", url, "--id", name, *http, *arguments]
         variables = {**os.environ, **(environment or {})}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=variables)
@@ -64,9 +65,11 @@ def planners(url: str, folder: Path) -> Generator[Callable[[str], Planner]]:
 
 
 @asynccontextmanager
-async def running_planner(url: str, folder: Path, name: str = "planner-1") -> AsyncGenerator[Planner]:
+async def running_planner(
+    url: str, folder: Path, name: str = "planner-1", arguments: Sequence[str] = ()
+) -> AsyncGenerator[Planner]:
     """A planner that answers requests."""
-    planner = Planner(url, folder, name)
+    planner = Planner(url, folder, name, arguments=arguments)
     try:
         async with PlanClient.connected(url) as client:
             await answering(client, planner)

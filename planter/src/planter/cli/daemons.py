@@ -12,6 +12,7 @@ import typer
 from planter.cli.exits import Exit, guarded, run_async
 from planter.cli.options import (
     DataOption,
+    HttpOption,
     LogFormatOption,
     ModuleOption,
     NatsOption,
@@ -24,7 +25,7 @@ from planter.cli.output import duration, note
 
 if TYPE_CHECKING:
     from planter.cli.signals import Signals
-    from planter.local import StackOptions
+    from planter.local import Stack, StackOptions
 
 DEFAULT_PORT = 4222
 
@@ -36,6 +37,7 @@ def dev(
         int | None,
         typer.Option("--port", min=1, max=65535, help="Of the NATS server [4222, else a free one]."),
     ] = None,
+    http: HttpOption = None,
     sync: SyncOption = None,
     slots: SlotsOption = None,
     module: ModuleOption = None,
@@ -43,14 +45,14 @@ def dev(
         bool, typer.Option("--verbose", "-v", help="Show the logs of planner and runtime.")
     ] = False,
 ) -> int:
-    """Run everything on this machine: NATS with JetStream, a planner, a runtime in this folder.
+    """Run everything on this machine: NATS with JetStream, a planner with HTTP, a runtime in this folder.
 
     Example: planter dev --module handlers.py
     """
     begun = time.monotonic()
     from planter.local import StackOptions  # noqa: PLC0415
 
-    chosen = settings(data=str(data) if data else None, sync=sync)
+    chosen = settings(data=str(data) if data else None, sync=sync, http=http)
     options = StackOptions(
         data_dir=chosen.data,
         workdir=Path.cwd(),
@@ -61,6 +63,8 @@ def dev(
         modules=modules(module),
         sync_always=chosen.sync == "always",
         verbose=verbose,
+        http=chosen.http,
+        http_port_or_free="http" not in chosen.origins,
     )
     return run_async(lambda signals: _dev(options, signals, begun))
 
@@ -83,22 +87,26 @@ def serve(
         int | None,
         typer.Option("--retain-sessions", min=0, help="Ended sessions that are kept, 0 for all [10000]."),
     ] = None,
+    http: HttpOption = None,
     log_format: LogFormatOption = None,
 ) -> int:
-    """Run a planner. Any number of them share the work of one NATS server.
+    """Run a planner, with HTTP. Any number of them share the work of one NATS server.
 
     Example: planter serve --nats nats://nats.internal:4222 --replicas 3
     """
     import asyncio  # noqa: PLC0415
 
     from planter import logs  # noqa: PLC0415
+    from planter.api.hosting import guest_of  # noqa: PLC0415
     from planter.errors import PlanterError  # noqa: PLC0415
     from planter.shell.daemon import ConnectionLost, PlannerOptions  # noqa: PLC0415
     from planter.shell.daemon import serve as run_planner  # noqa: PLC0415
     from planter_protocol.loops import calm_collector, loop_factory  # noqa: PLC0415
 
     sessions = str(retain_sessions) if retain_sessions is not None else None
-    chosen = settings(nats_url=nats, log_format=log_format, retain=retain, retain_sessions=sessions)
+    chosen = settings(
+        nats_url=nats, log_format=log_format, retain=retain, retain_sessions=sessions, http=http
+    )
     logs.configure(chosen.log_format, chosen.log or "info")
     options = PlannerOptions(
         nats_url=chosen.nats_url,
@@ -111,7 +119,7 @@ def serve(
     try:
         calm_collector()
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(run_planner(options))
+            runner.run(run_planner(options, guest_of(chosen)))
     except ConnectionLost as error:
         raise PlanterError(str(error), "start the planner again once the server is well") from error
     return Exit.OK
@@ -139,7 +147,7 @@ async def _dev(options: "StackOptions", signals: "Signals", begun: float) -> int
         url_file = options.data_dir / DEV_URL_FILE
         url_file.write_text(f"{stack.url}\n")
         try:
-            for line in ready_lines(stack.url, options, time.monotonic() - begun):
+            for line in ready_lines(stack, options, time.monotonic() - begun):
                 note(line)
             watching = asyncio.create_task(stack.watch())
             ending = asyncio.create_task(stopping.wait())
@@ -155,15 +163,25 @@ async def _dev(options: "StackOptions", signals: "Signals", begun: float) -> int
     return Exit.OK
 
 
-def ready_lines(url: str, options: "StackOptions", seconds: float) -> list[str]:
+def ready_lines(stack: "Stack", options: "StackOptions", seconds: float) -> list[str]:
     """What ``planter dev`` says once it is ready."""
     from planter.settings import DEFAULT_NATS_URL, default_data  # noqa: PLC0415
 
+    url = stack.url
     found_by_itself = url == DEFAULT_NATS_URL or options.data_dir == default_data()
     flag = "" if found_by_itself else f" --nats {url}"
     return [
         f"planter dev is ready after {duration(seconds)}; Ctrl-C ends it",
         f"  NATS  {url}",
+        *_http_lines(stack),
         f"  data  {options.data_dir}",
         f"  next  planter run FILE{flag}",
     ]
+
+
+def _http_lines(stack: "Stack") -> list[str]:
+    if stack.http is None:
+        return []
+    if not stack.http_answers():
+        return [f"  HTTP  off: {stack.planner.log or 'the log above'} says why"]
+    return [f"  HTTP  http://{stack.http}", f"  token {stack.token_file} (for everything but reads)"]

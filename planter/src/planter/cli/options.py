@@ -48,6 +48,14 @@ SyncOption = Annotated[
         help="Write to the disk before confirming: survives a power cut, slower [env: PLANTER_SYNC].",
     ),
 ]
+HttpOption = Annotated[
+    str | None,
+    typer.Option(
+        "--http",
+        metavar="HOST:PORT|off",
+        help="Where to listen for HTTP [127.0.0.1:6767] [env: PLANTER_HTTP].",
+    ),
+]
 LogFormatOption = Annotated[
     str | None, typer.Option("--log-format", metavar="auto|text|json", help="How log lines are written.")
 ]

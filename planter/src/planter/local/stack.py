@@ -11,7 +11,8 @@ import msgspec
 
 from planter.errors import ChildFailed, ServerFailed
 from planter.local.child import Child
-from planter.local.nats_server import LOG_FILE, RunningServer, embedded_nats, port_is_free
+from planter.local.nats_server import LOG_FILE, RunningServer, embedded_nats, free_port, port_is_free
+from planter.settings import HTTP_TOKEN_FILE, HttpAddress, answers
 from planter_protocol import PlanClient, PlannerUnavailable
 
 READY_SECONDS = 15.0
@@ -40,15 +41,31 @@ class StackOptions(msgspec.Struct, frozen=True):
     verbose: bool = False
     """Planner and runtime log to our stderr instead of files in the data folder."""
     ready_seconds: float = READY_SECONDS
+    http: HttpAddress | None = None
+    """Where the planner listens for HTTP; None: nowhere."""
+    http_port_or_free: bool = False
 
 
 class Stack:
     """A stack that is ready for sessions."""
 
-    def __init__(self, server: RunningServer, planner: Child, runtime: Child) -> None:
+    def __init__(
+        self, server: RunningServer, planner: Child, runtime: Child, http: HttpAddress | None = None
+    ) -> None:
         self.server = server
         self.planner = planner
         self.runtime = runtime
+        self.http = http
+
+    @property
+    def token_file(self) -> Path:
+        """Where the token for HTTP is."""
+        chosen = os.environ.get("PLANTER_HTTP_TOKEN_FILE")
+        return Path(chosen) if chosen else self.server.data_dir / HTTP_TOKEN_FILE
+
+    def http_answers(self) -> bool:
+        """Whether the planner has got the port."""
+        return self.http is not None and answers(f"http://{self.http}")
 
     @property
     def url(self) -> str:
@@ -73,22 +90,26 @@ async def running_stack(options: StackOptions) -> AsyncGenerator[Stack]:
     port = options.port
     if port is not None and options.port_or_free and not port_is_free(port):
         port = None
+    http = options.http
+    if http is not None and options.http_port_or_free and not port_is_free(http.port):
+        http = HttpAddress(http.host, free_port())
     async with embedded_nats(options.data_dir, port, sync_always=options.sync_always) as server:
-        planner = _child("planner", planner_argv(server.url), options, server)
+        planner = _child("planner", planner_argv(server.url, http), options, server)
         try:
             runtime = _child("runtime", runtime_argv(server.url, options), options, server)
             try:
                 await _ready(server, (planner, runtime), options)
-                yield Stack(server, planner, runtime)
+                yield Stack(server, planner, runtime, http)
             finally:
                 await runtime.stop(DRAIN_SECONDS + _GRACE_SECONDS)
         finally:
             await planner.stop(DRAIN_SECONDS)
 
 
-def planner_argv(url: str) -> list[str]:
+def planner_argv(url: str, http: HttpAddress | None = None) -> list[str]:
     """The command line of the planner."""
-    return [sys.executable, "-m", "planter", "serve", "--nats", url]
+    listen = str(http) if http else "off"
+    return [sys.executable, "-m", "planter", "serve", "--nats", url, "--http", listen]
 
 
 def runtime_argv(url: str, options: StackOptions) -> list[str]:
@@ -117,6 +138,7 @@ def _child(name: str, argv: list[str], options: StackOptions, server: RunningSer
     env = {key: value for key, value in os.environ.items() if key != "NATS_URL"}
     # Planner and runtime talk to this stack and to no other server, whatever the caller's settings say.
     env["PLANTER_NATS_URL"] = server.url
+    env["PLANTER_DATA"] = str(server.data_dir)
     return Child(name, [*argv, "--log-format", log_format], log=log, env=env)
 
 

@@ -3,9 +3,10 @@
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import anyio
 import msgspec
@@ -70,8 +71,14 @@ class ConnectionLost(Exception):
     """The connection is closed for good; the process has to end, its supervisor starts a new one."""
 
 
-async def serve(options: PlannerOptions) -> None:
+async def serve(
+    options: PlannerOptions, guest: Callable[[], Coroutine[Any, Any, None]] | None = None
+) -> None:
     """Run a planner until SIGTERM or SIGINT.
+
+    Args:
+        options: how it runs.
+        guest: runs in the same process from when the planner is ready until it ends; never raises.
 
     Raises:
         ServerUnreachable: no server answered within ``options.wait`` seconds.
@@ -96,6 +103,8 @@ async def serve(options: PlannerOptions) -> None:
         async with anyio.create_task_group() as tasks:
             async with planner.running(tasks):
                 log.info("planner.ready", planner=planner_id, nats=options.nats_url)
+                if guest is not None:
+                    tasks.start_soon(guest)
                 await _until_told_to_stop(closed, reconnected, planner)
                 log.info("planner.stopping", planner=planner_id)
             tasks.cancel_scope.cancel()
