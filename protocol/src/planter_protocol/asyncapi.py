@@ -127,6 +127,14 @@ CHANNELS = (
         queue=_QUEUE,
     ),
     Channel(
+        "explain",
+        f"{_SESSION}explain",
+        "Why a phase, or any phase, is not running: what is missing, since when, and what would help.",
+        m.Explain,
+        reply=m.Explanation,
+        queue=_QUEUE,
+    ),
+    Channel(
         "plannerInfo",
         "plan.planner.info",
         "Which planner answers, and which runtimes it knows.",

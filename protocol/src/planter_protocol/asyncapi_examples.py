@@ -186,6 +186,29 @@ EXAMPLES: dict[type, dict[str, Any]] = {
             unchanged=("preflight",),
         )
     },
+    m.Explain: {"one": m.Explain(phase_id="setup"), "all": m.Explain()},
+    m.Explanation: {
+        "one": m.Explanation(
+            session_id="nightly",
+            status="running",
+            text="setup waits",
+            sequence=42,
+            phase=m.PhaseExplanation(
+                phase_id="setup",
+                status="pending",
+                text="waits for preflight",
+                since=_TIME,
+                conditions=(
+                    m.Condition(
+                        code="need.unmet",
+                        text="preflight is running",
+                        since=_TIME,
+                        phase_id="preflight",
+                    ),
+                ),
+            ),
+        )
+    },
     m.PlannerInfo: {
         "one": m.PlannerInfo(
             planner_id="planner-x7k2p9",
