@@ -240,7 +240,7 @@ async def test_a_dry_run_says_what_would_change_and_starts_nothing(tmp_path):
         status = await site.planter("status", "new")
 
     assert text.status == 0
-    assert " ~ build (description)" in text.out
+    assert "  ~ build  changed, runs again" in text.out
     assert json.loads(document.out)["diff"]["unchanged"] == ["fetch"]
     assert "2 to add" in new.out
     assert status.status == 6

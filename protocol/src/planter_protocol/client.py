@@ -41,7 +41,8 @@ _PUBLISH_SECONDS = 2.0
 _PUBLISH_TRIES = 5
 _POLL_SECONDS = 2.0
 _SETTLE_SECONDS = (0.002, 0.01, 0.05, 0.2)
-_INLINE_BYTES_MAX = MESSAGE_BYTES_MAX - 16 * 1024
+INLINE_BYTES_MAX = MESSAGE_BYTES_MAX - 16 * 1024
+"""A larger manifest is an object in the bucket PLANTER_MANIFESTS, named in the message."""
 
 
 class Submitted(NamedTuple):
@@ -290,7 +291,7 @@ class PlanClient:
 
     async def _start_message(self, manifest: Any) -> messages.Start:
         data = _manifest_json(manifest)
-        if len(data) <= _INLINE_BYTES_MAX:
+        if len(data) <= INLINE_BYTES_MAX:
             return messages.Start(manifest=msgspec.Raw(data))
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         await store_object(self.js, digest, data)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from planter.cli import act, check, daemons, doctor, look, run
+from planter.cli import act, check, daemons, doctor, explain, look, plan, run
 from planter.cli.exits import set_debug
 
 _EXIT_STATUSES = (
@@ -61,6 +61,9 @@ app.command(no_args_is_help=True)(look.status)
 app.command(no_args_is_help=True)(look.events)
 app.command(no_args_is_help=True)(look.logs)
 app.command(no_args_is_help=True)(act.control)
+app.command(no_args_is_help=True)(plan.plan)
+app.command(no_args_is_help=True)(plan.apply)
+app.command(no_args_is_help=True)(explain.explain)
 app.command()(doctor.doctor)
 
 

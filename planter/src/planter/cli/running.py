@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from planter.cli.differences import asked, plan_lines
 from planter.cli.exits import Exit, Interrupted
 from planter.cli.follow import Follower, Outcome, Renderer, Starting
 from planter.cli.graphs import levels
@@ -18,14 +19,13 @@ from planter.cli.signals import Signals
 from planter.cli.talk import connected, last_log
 from planter.cli.view import SESSION_ENDED, View, view_of_plan, view_of_state
 from planter.errors import TimedOut
-from planter_protocol import PlanClient, Submitted, messages
+from planter_protocol import PlanClient, Submitted
 
 if TYPE_CHECKING:
     from planter.cli.loading import Read
     from planter.local import Stack
 
 _CANCEL_SECONDS = 15.0
-_LISTED_MAX = 50
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -47,6 +47,9 @@ class Request(msgspec.Struct, frozen=True):
     """The server of ``--local`` writes to the disk before it confirms."""
     workdir: Path = Path()
     """Where the phases of ``--local`` run."""
+    replan: bool = False
+    expect_digest: str | None = None
+    expect_revision: int | None = None
 
 
 # -- without running -----------------------------------------------------------------------------
@@ -67,9 +70,9 @@ async def dry(request: Request) -> int:
     """``--dry-run``: the order, and what would change in the session."""
     order = levels(request.read.plan)
     async with connected(request.nats) as client:
-        diff = await client.diff(request.session, request.read.canonical())
+        diff = await asked(client, request.session, request.read)
     if request.output is Output.TEXT:
-        for line in (*order_lines(order), "", *diff_lines(diff)):
+        for line in (*order_lines(order), "", *plan_lines(diff)):
             data(line)
     else:
         _write(request, {"order": order, "diff": diff})
@@ -79,31 +82,6 @@ async def dry(request: Request) -> int:
 def order_lines(order: Iterable[Iterable[str]]) -> list[str]:
     """The phases by the step in which they can run at the earliest."""
     return ["order:", *(f"  {number:>3}. {', '.join(names)}" for number, names in enumerate(order, start=1))]
-
-
-def diff_lines(diff: messages.Diff) -> list[str]:
-    """A difference as lines, in the way of terraform."""
-    marked = [
-        *(f" + {name}" for name in diff.add),
-        *(f" ~ {change.phase_id} ({', '.join(change.fields)})" for change in diff.update),
-        *(f" > {name} (runs again)" for name in diff.rerun),
-        *(f" - {name}" for name in diff.delete),
-    ]
-    hidden = len(marked) - _LISTED_MAX
-    shown = [*marked[:_LISTED_MAX], f"   and {hidden} more"] if hidden > 0 else marked
-    base = f"revision {diff.base_revision}" if diff.base_revision else "nothing applied yet"
-    counts = {
-        "to add": diff.add,
-        "to change": diff.update,
-        "to run again": diff.rerun,
-        "to delete": diff.delete,
-        "unchanged": diff.unchanged,
-    }
-    return [
-        f"session {diff.session_id}, {base}:",
-        *shown,
-        ", ".join(f"{len(changes)} {what}" for what, changes in counts.items()),
-    ]
 
 
 async def detached(request: Request) -> int:
@@ -198,7 +176,13 @@ async def _submit_all(client: PlanClient, request: Request) -> tuple[Submitted, 
 async def _submit(client: PlanClient, request: Request) -> Submitted:
     # Asked first, because without a planner the manifest would lie in the stream and start unasked later.
     await client.planner_info()
-    return await client.submit(request.read.canonical(), session=request.session)
+    return await client.submit(
+        request.read.canonical(),
+        session=request.session,
+        replan=request.replan,
+        expect_digest=request.expect_digest,
+        expect_revision=request.expect_revision,
+    )
 
 
 async def _start(client: PlanClient, request: Request, submitted: Submitted, logs_after: int) -> Starting:
@@ -209,6 +193,10 @@ async def _start(client: PlanClient, request: Request, submitted: Submitted, log
         view = view_of_state(state, planned)
         note(f"session {submitted.session}: the same manifest was already applied, nothing new is started")
         return Starting(view, state.sequence, logs_after)
+    if request.replan and submitted.after > 0:
+        state = await client.get_state(submitted.session)  # what went on under the plan before goes on here
+        note(f"session {submitted.session}, revision {submitted.revision}: {len(state.phases)} phases")
+        return Starting(view_of_state(state, planned), state.sequence, logs_after)
     if request.named and submitted.after > 0:
         await _take_over_done(client, submitted, planned)
     return Starting(planned, submitted.after, logs_after)
@@ -246,6 +234,12 @@ async def _finish(client: PlanClient, request: Request, view: View) -> int:
     for line in summary(view, view.ended or 0, logs_command=logs_command):
         note(line)
     return Exit.OK if view.status == "complete" else Exit.NO
+
+
+async def shown_state(session: str, nats: str | None) -> None:
+    """A session as it is, as JSON."""
+    async with connected(nats) as client:
+        data_json(await client.get_state(session))
 
 
 def _renderer(request: Request, view: View) -> Renderer:

@@ -4,6 +4,7 @@ from typing import assert_never
 
 from planter.core import events as e
 from planter.core import inputs as i
+from planter.core.plan import FailureAction
 from planter.core.session import Session
 from planter.core.starts import purged_text
 from planter.core.status import PHASE_OPEN, SESSION_ACTIVE, PhaseStatus, SessionStatus
@@ -17,6 +18,10 @@ def obey(step: Step, command: i.Command) -> None:
         return
     if step.session.revision == 0:
         _refuse(step, command, "session.unknown", f"session '{step.session.id}' has no plan yet")
+        return
+    if step.session.cancelling and command.verb in ("retry", "skip", "rerun"):
+        text = f"session {step.session.id} is being cancelled: wait for its end before you {command.verb}"
+        _refuse(step, command, "session.cancelling", text)
         return
     emitted = len(step.events)
     match command.verb:
@@ -106,6 +111,8 @@ def _retry(step: Step, command: i.Command) -> None:
             _refuse(step, command, "phase.not_failed", text)
             return
         chosen = [index]
+        if _refused_as_blocked(step, command, chosen):
+            return
     _reset(step, sorted({*chosen, *_left_out(session)}), f"retry{_because(command)}")
 
 
@@ -125,7 +132,32 @@ def _rerun(step: Step, command: i.Command) -> None:
         text = f"cannot rerun from {command.phase_id} while {', '.join(busy[:5])} runs: cancel or wait"
         _refuse(step, command, "phase.busy", text)
         return
+    if _refused_as_blocked(step, command, chosen):
+        return
     _reset(step, sorted({*chosen, *_left_out(session)}), f"rerun from {command.phase_id}{_because(command)}")
+
+
+def _refused_as_blocked(step: Step, command: i.Command, chosen: list[int]) -> bool:
+    """Whether nothing of it would be started, because another phase has failed and stays so."""
+    session = step.session
+    failed = next(
+        (
+            session.spec(n).id
+            for n, phase in enumerate(session.phases)
+            if phase.status is PhaseStatus.FAILED
+            and n not in chosen
+            and session.spec(n).on_failure in (FailureAction.RAISE, FailureAction.ABORT)
+        ),
+        None,
+    )
+    if failed is None:
+        return False
+    text = (
+        f"cannot {command.verb} {command.phase_id}: phase {failed} failed, so nothing would be started; "
+        "skip that one, or retry without a phase, which means every failed one"
+    )
+    _refuse(step, command, "phase.blocked", text)
+    return True
 
 
 def _skip(step: Step, command: i.Command) -> None:
@@ -158,7 +190,7 @@ def _left_out(session: Session) -> list[int]:
 
 def _reset(step: Step, chosen: list[int], reason: str) -> None:
     session = step.session
-    waiting = PHASE_OPEN | {PhaseStatus.PENDING}
+    waiting = PHASE_OPEN | {PhaseStatus.PENDING, PhaseStatus.READY}
     names = tuple(session.spec(n).id for n in chosen if session.phases[n].status not in waiting)
     if session.status not in SESSION_ACTIVE:
         step.emit(e.SessionReopened(reason=reason))

@@ -13,8 +13,8 @@ from planter.core.status import PHASE_OPEN
 from planter_protocol import messages
 from planter_protocol.codec import encode
 
-_CHANGES_BYTES_MAX = 448 * 1024
-_NAMES_BYTES_MAX = 64 * 1024
+_CHANGES_BYTES_MAX = 224 * 1024
+_NAMES_BYTES_MAX = 48 * 1024
 _FIELDS_MAX = 100
 _VALUE_BYTES_MAX = 2_000
 
