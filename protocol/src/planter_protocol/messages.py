@@ -61,7 +61,9 @@ class Ack(Message, frozen=True):
     phase_id: str
     accepted: bool
     queued: bool = False
-    """Accepted, but it waits for a slot of the runtime."""
+    """Accepted, but it waits for a slot of the runtime. Not accepted: not now, offer it again later."""
+    retry_after_ms: int | None = None
+    """With a no: not now, offer it again after this many milliseconds, at most an hour."""
     reason: str | None = None
     runtime_id: str | None = None
     attempt: int | None = None

@@ -168,7 +168,7 @@ def picture(session: Session) -> Mapping[str, Any]:
 
 
 def _is_ready(session: Session, index: int) -> bool:
-    return session.phases[index].status.value == "ready"
+    return session.phases[index].status.value == "ready" and not session.phases[index].not_before
 
 
 def _plain(value: object) -> object:

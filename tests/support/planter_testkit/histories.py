@@ -56,7 +56,10 @@ def random_input(draw: random.Random, world: World, old: list[i.AnyInput]) -> i.
         details = draw.choice([msgspec.UNSET, msgspec.Raw(b"1"), msgspec.Raw(b"2")])
         return i.ReportHeartbeat(**echo, details=details)
     if roll < 0.72:
-        return i.Acknowledge(**echo, accepted=draw.random() < 0.7, queued=draw.random() < 0.5)
+        retry = draw.choice([None, None, 0, 3_000])
+        return i.Acknowledge(
+            **echo, accepted=draw.random() < 0.7, queued=draw.random() < 0.5, retry_after_ms=retry
+        )
     if roll < 0.75:
         return i.ReportCancelled(**echo)
     if roll < 0.80:

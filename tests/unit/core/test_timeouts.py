@@ -129,13 +129,14 @@ def test_it_counts_for_each_attempt_anew_but_not_for_an_offer_that_was_rejected(
     second = world.statuses()["a"]
     world.step(i.Acknowledge(**world.echo("a"), accepted=False, reason="no"))
     pass_seconds(world, 1)
+    world.step(i.Acknowledge(**world.echo("a"), accepted=False, reason="no"))
     third = world.statuses()["a"]
     pass_seconds(world, 1)
 
     assert (second, third) == ("targeted", "ready")
     assert failure(world)[1] == (
         "not started 8,000 ms after it was ready: every matching runtime was busy "
-        "(last: rejected by runtime r1: no)"
+        "(last: rejected by runtime r1: no; not asked again for 2 s)"
     )
 
 

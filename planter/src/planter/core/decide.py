@@ -18,6 +18,7 @@ from planter.core import inputs as i
 from planter.core.attempts import fail_attempt, lose_attempt
 from planter.core.commands import obey, purged_text
 from planter.core.deadlines import LATE_MS
+from planter.core.declining import decline, taken
 from planter.core.evolve import has_ended, is_over
 from planter.core.fleet import Fleet
 from planter.core.session import Session
@@ -179,6 +180,7 @@ def _acknowledge(step: Step, given: i.Acknowledge) -> None:
         return
     phase = step.session.phases[index]
     if given.accepted:
+        taken(step, index)
         news = not phase.accepted or (phase.queued and not given.queued)
         if phase.status is PhaseStatus.TARGETED and news:
             step.emit(
@@ -193,10 +195,10 @@ def _acknowledge(step: Step, given: i.Acknowledge) -> None:
     if phase.instance is None:
         # An open offer stays open for the others; whoever declines it is free to do so.
         step.ignore(given.phase_id, f"an open offer was declined: {given.reason or 'no reason'}")
-        return
-    step.avoid(index, str(phase.runtime_id))
-    reason = f"rejected by runtime {phase.runtime_id}: {given.reason or 'no reason'}"
-    step.emit(e.PhaseWithdrawn(phase_id=given.phase_id, attempt=phase.attempt, reason=reason))
+    elif phase.status is PhaseStatus.RUNNING:
+        step.ignore(given.phase_id, "it was declined after its work had begun: its report counts")
+    else:
+        decline(step, index, given)
 
 
 _Report = i.ReportRunning | i.ReportHeartbeat | i.ReportComplete | i.ReportFailed | i.ReportCancelled

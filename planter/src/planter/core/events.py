@@ -105,7 +105,7 @@ class PhaseEvent(Event, frozen=True, kw_only=True):
 
 
 class PhaseReady(PhaseEvent, frozen=True, kw_only=True):
-    """The pause before the next attempt is over."""
+    """The pause before the next attempt, or before a deferred one is offered again, is over."""
 
 
 class PhaseTargeted(PhaseEvent, frozen=True, kw_only=True):
@@ -123,6 +123,8 @@ class PhaseWithdrawn(PhaseEvent, frozen=True, kw_only=True):
 
     attempt: int
     reason: str
+    not_before: int | None = None
+    """When it is offered again at the earliest: its runtime has deferred it."""
 
 
 class PhaseAccepted(PhaseEvent, frozen=True, kw_only=True):

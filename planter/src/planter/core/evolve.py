@@ -86,7 +86,7 @@ def _make_ready(session: Session, index: int, at: int, *, anew: bool = True) -> 
         # A need was reset while this phase was on its way: it waits again.
         phase = _move(session, index, PhaseStatus.PENDING, at)
         phase.reason = None
-        phase.since, phase.scheduled = at, 0
+        phase.since, phase.scheduled, phase.not_before = at, 0, 0
         arm(session, index)
         _consider(session, index, at)  # the need may be one that nobody demands any more
         return
@@ -96,6 +96,8 @@ def _make_ready(session: Session, index: int, at: int, *, anew: bool = True) -> 
     if anew:
         phase.since = at
     arm(session, index)
+    if phase.not_before:
+        return  # deferred: ready, but nobody is asked before its timer says so (``PhaseReady``)
     session.arrivals += 1
     entry = (-session.spec(index).priority, session.arrivals, index)
     heappush(session.ready[session.graph.group_of[index]], entry)
@@ -136,6 +138,8 @@ def _plan_applied(session: Session, event: e.PlanApplied, at: int) -> None:
     session.revision = event.revision
     session.plan_at = PROVISIONAL
     session.phases = [_fresh(before.get(spec.id)) for spec in event.plan.phases]
+    session.avoid.clear()
+    session.declined.clear()
     for index in session.graph.order if before else ():
         spec = session.spec(index)
         old_spec, old = before.get(spec.id, (None, None))
@@ -302,6 +306,7 @@ def _clock_set_back(session: Session, event: e.ClockSetBack, at: int) -> None:
         phase.updated = _earlier(phase.updated, event.by)
         phase.since = _earlier(phase.since, event.by)
         phase.scheduled = _earlier(phase.scheduled, event.by)
+        phase.not_before = _earlier(phase.not_before, event.by)
         if phase.due:
             arm(session, index, phase.due - event.by)
 
@@ -323,7 +328,13 @@ def _external_completed(session: Session, event: e.ExternalCompleted, at: int) -
 
 
 def _phase_ready(session: Session, event: e.PhaseReady, at: int) -> None:
-    _make_ready(session, session.graph.index[event.phase_id], at)
+    index = session.graph.index[event.phase_id]
+    phase = session.phases[index]
+    was_deferred, reason = phase.status is PhaseStatus.READY, phase.reason
+    phase.not_before = 0
+    _make_ready(session, index, at, anew=not was_deferred)
+    if was_deferred:
+        phase.reason = reason
 
 
 def _phase_targeted(session: Session, event: e.PhaseTargeted, at: int) -> None:
@@ -334,7 +345,7 @@ def _phase_targeted(session: Session, event: e.PhaseTargeted, at: int) -> None:
     phase.accepted = phase.queued = False
     phase.runtime_id = event.runtime_id
     phase.instance = event.instance
-    phase.started = phase.finished = 0
+    phase.started = phase.finished = phase.not_before = 0
     phase.reason = None
     session.provisional.append(index)
     if event.runtime_id is None:
@@ -346,8 +357,9 @@ def _phase_targeted(session: Session, event: e.PhaseTargeted, at: int) -> None:
 
 def _phase_withdrawn(session: Session, event: e.PhaseWithdrawn, at: int) -> None:
     index = session.graph.index[event.phase_id]
-    _make_ready(session, index, at, anew=has_begun(session.phases[index]))
     phase = session.phases[index]
+    phase.not_before = event.not_before or 0
+    _make_ready(session, index, at, anew=has_begun(phase))
     phase.attempt -= 1  # the attempt never began: its number is offered again, under a higher fence
     phase.reason = event.reason
 

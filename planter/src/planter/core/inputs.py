@@ -54,10 +54,13 @@ class Echo(Input, frozen=True):
 
 
 class Acknowledge(Echo, frozen=True, kw_only=True):
-    """A runtime accepts or rejects an offer."""
+    """A runtime accepts or declines an offer; ``declining`` says what follows."""
 
     accepted: bool
     queued: bool = False
+    """Accepted: it waits for a slot of the runtime. Not accepted: it should be offered again later."""
+    retry_after_ms: int | None = None
+    """With a no: not before this long."""
     reason: str | None = None
 
 

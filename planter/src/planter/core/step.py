@@ -11,9 +11,6 @@ from planter.core.plan import Handler
 from planter.core.session import Session
 from planter.core.status import PHASE_OPEN
 
-AVOID_MS = 5_000
-"""A runtime that rejected a phase is not offered it again for this long."""
-
 
 class Step:
     """Collects events and effects; each event is folded in at once."""
@@ -41,10 +38,6 @@ class Step:
     def ignore(self, phase_id: str, reason: str) -> None:
         """Leave an input without effect, and say why in the operator's log."""
         self.effects.append(f.Ignore(phase_id, reason))
-
-    def avoid(self, index: int, runtime_id: str) -> None:
-        """Do not offer the phase to this runtime for a while."""
-        self.session.avoid[(index, runtime_id)] = self.now + AVOID_MS
 
     def cancel_attempt(self, index: int, reason: str) -> None:
         """Ask the phase's runtime to stop, if an addressed attempt is out."""

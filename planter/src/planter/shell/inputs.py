@@ -108,6 +108,7 @@ class InputReader:
             runtime_id=ack.runtime_id,
             accepted=ack.accepted,
             queued=ack.queued,
+            retry_after_ms=ack.retry_after_ms,
             reason=ack.reason,
         )
 
