@@ -242,6 +242,29 @@ class Log(Message, frozen=True):
     attempt: int | None = None
     stream: Literal["stdout", "stderr", "log", "planner"] = "log"
     runtime_id: str | None = None
+    labels: dict[str, str] = {}
+    """With what a handler says: the labels that its manifest gave it."""
+
+
+class Notification(Message, frozen=True):
+    """``plan.notify.<id>.<channel>.<token>``: what the handler of a phase wants sent to one addressee."""
+
+    id: str
+    """The same for the same handler of the same attempt, however often it is stored or sent."""
+    channel: str
+    """``email``, ``slack``, ``webhook``, or one that starts with ``x-``."""
+    address: str
+    """As the manifest has it."""
+    session_id: str
+    revision: int
+    phase_id: str
+    attempt: int
+    outcome: Literal["complete", "failed"]
+    at: str
+    reason: str | None = None
+    """Why the phase failed."""
+    message: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -66,9 +66,13 @@ class World:
         return decision
 
     def settle(self) -> None:
-        """Take the steps that the last one asked for."""
-        while self.step().more:
+        """Take the steps that the last one asked for; whatever is to be passed on is."""
+        while self.step(*self.stored()).more or self.session.untold:
             pass
+
+    def stored(self) -> list[i.PassedOn]:
+        """What the shell answers once it has passed on what handlers want said."""
+        return [i.PassedOn(phase_id=name, attempt=attempt) for name, attempt in self.session.telling]
 
     def start(self, plan: Plan) -> Decision:
         """Submit a plan."""

@@ -6,7 +6,7 @@ import msgspec
 
 from planter.core import inputs as i
 from planter.core.deadlines import clocks, run_out
-from planter.core.plan import Backoff, FailureAction, Plan
+from planter.core.plan import Backoff, FailureAction, Handler, Plan
 from planter.core.status import SESSION_TERMINAL
 from planter_testkit.builders import World, phase, plan, runtime
 
@@ -32,6 +32,8 @@ def random_plan(draw: random.Random) -> Plan:
             heartbeat_ms=draw.choice([None, None, 100, 4_000]),
             priority=draw.choice([0, 0, 1]),
             kind=draw.choice(["noop", "noop", "noop", "exotic"]),
+            success=draw.choice([None, None, None, Handler(message=("well",))]),
+            failure=draw.choice([None, Handler(notify={"email": "a@example.com"})]),
         )
         for n, name in enumerate(names)
     ]
@@ -118,6 +120,8 @@ def play(seed: int) -> World:
         given = [random_input(draw, world, old) for _ in range(draw.randint(0, 3))]
         inputs = [one for one in given if one is not None]
         old += inputs
+        if draw.random() < 0.5:
+            inputs += world.stored()
         world.step(*inputs)
         check_counts(world)
         check_clocks(world)

@@ -133,7 +133,14 @@ def test_every_event_of_the_journal_that_concerns_a_person_is_folded():
 
     # An input that was repeated changes nothing; who demanded an onUse phase is seen by its running; how far
     # running work is, is for its next attempt; whose clock was wrong is for the operator.
-    assert known - set(_FOLDS) == {"InputRepeated", "PhaseDemanded", "PhaseProgressed", "ClockSetBack"}
+    assert known - set(_FOLDS) == {
+        "InputRepeated",
+        "PhaseDemanded",
+        "PhaseProgressed",
+        "ClockSetBack",
+        "HandlerCalled",
+        "HandlerPassedOn",
+    }
     assert set(_FOLDS) <= known
 
 

@@ -107,7 +107,7 @@ def test_a_session_without_commits_has_no_snapshot() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"version": 2},
+        {"version": 99},
         {"id": "other"},
         {"plan_digest": "sha256:other"},
         {"phases": {}},

@@ -491,8 +491,8 @@ def test_a_timeout_that_fails_a_phase_does_what_its_manifest_says() -> None:
     world.complete("b")
     world.settle()
 
-    said = [one.message for one in world.effects if isinstance(one, f.Say)]
-    assert (world.session.status, said) == ("complete", ["too slow"])
+    said = [one.called.message for one in world.effects if isinstance(one, f.PassOn)]
+    assert (world.session.status, said) == ("complete", [("too slow",)])
 
 
 # -- who could hear it -------------------------------------------------------------------------

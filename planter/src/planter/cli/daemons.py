@@ -93,6 +93,8 @@ def serve(
 
     from planter import logs  # noqa: PLC0415
     from planter.errors import PlanterError  # noqa: PLC0415
+    from planter.notify.config import load_config  # noqa: PLC0415
+    from planter.notify.notifier import Notifier  # noqa: PLC0415
     from planter.shell.daemon import ConnectionLost, PlannerOptions  # noqa: PLC0415
     from planter.shell.daemon import serve as run_planner  # noqa: PLC0415
     from planter_protocol.loops import calm_collector, loop_factory  # noqa: PLC0415
@@ -100,6 +102,7 @@ def serve(
     sessions = str(retain_sessions) if retain_sessions is not None else None
     chosen = settings(nats_url=nats, log_format=log_format, retain=retain, retain_sessions=sessions)
     logs.configure(chosen.log_format, chosen.log or "info")
+    notify = load_config(chosen.notify, os.environ)
     options = PlannerOptions(
         nats_url=chosen.nats_url,
         planner_id=planner_id,
@@ -107,6 +110,8 @@ def serve(
         wait=wait,
         retain_seconds=chosen.retain_seconds,
         retain_sessions=chosen.retain_sessions,
+        notify_hosts=notify.hosts,
+        beside=(Notifier(notify),),
     )
     try:
         calm_collector()

@@ -21,6 +21,7 @@ from planter.core.deadlines import LATE_MS
 from planter.core.declining import decline, taken
 from planter.core.evolve import has_ended, is_over
 from planter.core.fleet import Fleet
+from planter.core.handlers import call_handler, pass_on, passed_on
 from planter.core.session import Session
 from planter.core.status import PHASE_OPEN, PHASE_TERMINAL, PhaseStatus, SessionStatus
 from planter.core.step import Step
@@ -73,7 +74,8 @@ def decide(
             more = target_ready(step, targets_max)
         else:
             _withdraw_open_offers(step)
-    more = not _finish(step) or more
+    _finish(step)
+    pass_on(step)
     step.effects.extend(f.PublishState(index) for index in session.touched if _has_moved(session, index))
     return Decision(tuple(step.events), tuple(step.effects), more)
 
@@ -106,6 +108,8 @@ def _take(step: Step, given: i.AnyInput) -> None:
             _runtime_lost(step, given)
         case i.Unheard():
             _unheard(step, given)
+        case i.PassedOn():
+            passed_on(step, given.phase_id, given.attempt)
         case i.Forget():
             _forget(step, given)
         case _:
@@ -237,7 +241,7 @@ def _report(step: Step, given: _Report) -> None:
                     finished=given.finished,
                 )
             )
-            step.say_handler(index, step.session.spec(index).success, "info")
+            call_handler(step, index)
         case i.ReportFailed():
             fail_attempt(step, index, given.message, given.kind, retryable=given.retryable)
         case i.ReportCancelled():
@@ -319,14 +323,14 @@ def _withdraw_open_offers(step: Step) -> None:
             step.emit(e.PhaseWithdrawn(phase_id=spec.id, attempt=phase.attempt, reason=str(session.failing)))
 
 
-def _finish(step: Step) -> bool:
-    """Close what can no longer run, and the session with it; False when its end has to wait for a next step.
+def _finish(step: Step) -> None:
+    """Close what can no longer run, and the session with it once all that handlers want said is stored.
 
-    What phases have to say is said before the session ends: who watches it stops reading at its end.
+    Who watches a session stops reading at its end, and nobody looks for what an ended session has to send.
     """
     session = step.session
     if session.status not in (SessionStatus.RUNNING, SessionStatus.PAUSED):
-        return True
+        return
     if session.cancelling:
         _close_idle(step, cancel=True)
     elif session.failing is not None:
@@ -336,12 +340,8 @@ def _finish(step: Step) -> bool:
         for index, phase in enumerate(session.phases):
             if phase.status is PhaseStatus.PENDING:
                 step.emit(e.PhaseSkipped(phase_id=session.spec(index).id, reason="onUse: nothing used it"))
-    if not is_over(session):
-        return True
-    if any(isinstance(effect, f.Say) for effect in step.effects):
-        return False
-    _end_session(step)
-    return True
+    if is_over(session) and not session.untold:
+        _end_session(step)
 
 
 def _only_unused_left(session: Session) -> bool:
@@ -367,6 +367,7 @@ def _close_idle(step: Step, *, cancel: bool) -> None:
         elif phase.status is PhaseStatus.BACKING_OFF:
             message = f"{phase.reason} (no further attempt: {session.failing})"
             step.emit(e.PhaseFailed(phase_id=phase_id, attempt=phase.attempt, message=message))
+            call_handler(step, index, reason=message)
         else:
             step.emit(e.PhaseSkipped(phase_id=phase_id, reason=str(session.failing)))
 

@@ -213,6 +213,27 @@ class PhaseDemanded(PhaseEvent, frozen=True, kw_only=True):
     by: str
 
 
+class HandlerCalled(PhaseEvent, frozen=True, kw_only=True):
+    """The phase ended, and its manifest wants that said (``onSuccess``, ``onFailure``)."""
+
+    revision: int
+    attempt: int
+    outcome: str
+    """``complete`` or ``failed``."""
+    reason: str | None = None
+    """Why it failed."""
+    message: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    notify: dict[str, str] = {}
+    """Addressee by channel, as the manifest has it."""
+
+
+class HandlerPassedOn(PhaseEvent, frozen=True, kw_only=True):
+    """What the handler wants said and sent is stored (or could not be for a minute, and the log says so)."""
+
+    attempt: int
+
+
 class ExternalCompleted(PhaseEvent, frozen=True, kw_only=True):
     """A phase that is not in the plan is known as complete."""
 
@@ -242,5 +263,7 @@ AnyEvent = (
     | PhaseCancelled
     | PhasesReset
     | PhaseDemanded
+    | HandlerCalled
+    | HandlerPassedOn
     | ExternalCompleted
 )

@@ -449,6 +449,17 @@ def _phase_demanded(session: Session, event: e.PhaseDemanded, at: int) -> None:
     _consider(session, index, at)
 
 
+def _handler_called(session: Session, event: e.HandlerCalled, at: int) -> None:
+    del at
+    session.untold[(event.phase_id, event.attempt)] = event
+
+
+def _handler_passed_on(session: Session, event: e.HandlerPassedOn, at: int) -> None:
+    del at
+    session.untold.pop((event.phase_id, event.attempt), None)
+    session.telling.discard((event.phase_id, event.attempt))
+
+
 _APPLY: dict[type, Callable[[Session, Any, int], None]] = {
     e.PlanApplied: _plan_applied,
     e.InputRepeated: _nothing,
@@ -474,6 +485,8 @@ _APPLY: dict[type, Callable[[Session, Any, int], None]] = {
     e.PhaseCancelled: _phase_cancelled,
     e.PhasesReset: _phases_reset,
     e.PhaseDemanded: _phase_demanded,
+    e.HandlerCalled: _handler_called,
+    e.HandlerPassedOn: _handler_passed_on,
     e.ExternalCompleted: _external_completed,
 }
 

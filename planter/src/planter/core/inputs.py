@@ -115,6 +115,13 @@ class Unheard(Input, frozen=True, kw_only=True):
     fence: int
 
 
+class PassedOn(Input, frozen=True, kw_only=True):
+    """What a handler wants said and sent is stored."""
+
+    phase_id: str
+    attempt: int
+
+
 class Forget(Input, frozen=True, kw_only=True):
     """The retention time of an ended session is over."""
 
@@ -134,5 +141,6 @@ AnyInput = (
     | ReportCancelled
     | RuntimeLost
     | Unheard
+    | PassedOn
     | Forget
 )

@@ -9,6 +9,7 @@ from heapq import heappop
 
 import msgspec
 
+from planter.core.events import HandlerCalled
 from planter.core.graph import EMPTY, Graph
 from planter.core.plan import PhaseSpec
 from planter.core.status import PhaseStatus, SessionStatus
@@ -102,6 +103,10 @@ class Session:
         #: Since when who decides here hears all that is said; 0: from the first commit on; None: nothing was
         #: decided yet. Not journalled: who takes over, or stood still, lets what was said meanwhile arrive.
         self.listening_since: int | None = None
+        #: What handlers want said and sent and is not known to be stored, by phase id and attempt.
+        self.untold: dict[tuple[str, int], HandlerCalled] = {}
+        #: Those of them that were ordered since the journal was read. Not journalled.
+        self.telling: set[tuple[str, int]] = set()
         #: Sequences of the inputs that are in the journal.
         self.taken: set[int] = set()
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import msgspec
 
+from planter.core.events import HandlerCalled
 from planter.core.graph import Graph
 from planter.core.session import PhaseState, Session
 from planter.core.status import PHASE_OPEN, PhaseStatus, SessionStatus
 
-VERSION = 1
+VERSION = 2
 _FIELDS = msgspec.structs.fields(PhaseState)
 _NAMES = tuple(field.name for field in _FIELDS)
 
@@ -52,6 +53,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     to_demand: list[tuple[int, int]]
     #: Field of ``PhaseState`` to its value for each phase; JSON as bytes, None when there is none.
     phases: dict[str, list[Any]]
+    untold: list[HandlerCalled] = []
 
 
 def take(session: Session) -> Snapshot | None:
@@ -82,6 +84,7 @@ def take(session: Session) -> Snapshot | None:
         timers=sorted({entry for entry in session.timers if session.is_set(*entry)}),
         to_demand=session.to_demand,
         phases={name: [_plain(getattr(phase, name)) for phase in session.phases] for name in _NAMES},
+        untold=list(session.untold.values()),
     )
 
 
@@ -121,6 +124,7 @@ def restore(session: Session, snapshot: Snapshot, graph: Graph) -> None:
     session.timers = snapshot.timers
     heapify(session.timers)
     session.to_demand = snapshot.to_demand
+    session.untold = {(called.phase_id, called.attempt): called for called in snapshot.untold}
     session.plan_at = snapshot.plan_at
     session.sequence = snapshot.sequence
     session.record = snapshot.record

@@ -7,7 +7,6 @@ from planter.core import effects as f
 from planter.core import events as e
 from planter.core.evolve import apply
 from planter.core.fleet import Fleet
-from planter.core.plan import Handler
 from planter.core.session import Session
 from planter.core.status import PHASE_OPEN
 
@@ -47,13 +46,6 @@ class Step:
             self.effects.append(
                 f.CancelAttempt(phase.runtime_id, phase_id, phase.attempt, phase.fence, reason)
             )
-
-    def say_handler(self, index: int, handler: Handler | None, level: str) -> None:
-        """Log what the manifest wants said when the phase has ended."""
-        if handler is not None and handler.message:
-            attempt = self.session.phases[index].attempt
-            message = "\n".join(handler.message)
-            self.effects.append(f.Say(level, message, self.session.spec(index).id, attempt))
 
     def waits_for(self, index: int) -> tuple[str, ...]:
         """Ids that the phase still waits for, external ones last."""
