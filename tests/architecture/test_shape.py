@@ -95,6 +95,7 @@ def test_the_versions_of_the_four_distributions_are_equal() -> None:
         ("planter_runtime", {"pydantic", "networkx", "planter", "planter_schemas"}),
         ("planter_protocol", {"pydantic", "networkx", "planter", "planter_schemas"}),
         ("planter.cli", {"networkx", "nats", "pydantic"}),
+        ("planter.notify.notifier", {"httpx2", "aiosmtplib"}),
     ],
 )
 def test_importing_a_part_does_not_drag_in_what_it_must_not_have(module: str, unwanted: set[str]) -> None:

@@ -11,7 +11,7 @@ import socket
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -84,6 +84,8 @@ class Settings(msgspec.Struct, frozen=True):
     log_format: str = "auto"
     log: str | None = None
     """Lowest level that is logged; None leaves it to the command."""
+    notify: tuple[tuple[str, dict[str, Any]], ...] = ()
+    """Origin and content of each table ``[notify]``, unchecked: ``planter.notify.config`` knows them."""
     origins: dict[str, str] = {}
     """Where each setting comes from, for messages."""
 
@@ -106,8 +108,9 @@ def load_settings(
     """
     env = os.environ if environ is None else environ
     found: dict[str, tuple[str, str]] = {}
+    notify: list[tuple[str, dict[str, Any]]] = []
     for path in (_user_file(env), (folder or Path.cwd()) / FILE_NAME):
-        found |= {name: (value, str(path)) for name, value in _read_file(path).items()}
+        found |= {name: (value, str(path)) for name, value in _read_file(path, notify).items()}
     found |= _from_environment(env)
     for name, value in (flags or {}).items():
         if value is not None:
@@ -134,6 +137,7 @@ def load_settings(
         http_hosts=tuple(found.get("http_hosts", ("", ""))[0].replace(",", " ").split()),
         log_format=found.get("log_format", ("auto", ""))[0],
         log=found["log"][0] if "log" in found else None,
+        notify=tuple(notify),
         origins={name: origin for name, (_, origin) in found.items()},
     )
 
@@ -170,7 +174,8 @@ def _user_file(env: Mapping[str, str]) -> Path:
     return (Path(base) if base else home / ".config") / "planter" / "config.toml"
 
 
-def _read_file(path: Path) -> dict[str, str]:
+def _read_file(path: Path, notify: list[tuple[str, dict[str, Any]]]) -> dict[str, str]:
+    """The settings of a file; its table ``[notify]`` is added to the list."""
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
@@ -181,6 +186,11 @@ def _read_file(path: Path) -> dict[str, str]:
         found: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigInvalid(str(path), f"not valid TOML: {error}") from error
+    if "notify" in found:
+        table = found.pop("notify")
+        if not isinstance(table, dict):
+            raise ConfigInvalid(str(path), "`notify` must be a table")
+        notify.append((str(path), cast("dict[str, Any]", table)))
     for name, value in found.items():
         if name not in _NAMES:
             raise ConfigInvalid(str(path), f"unknown setting `{name}`", _suggest(name))

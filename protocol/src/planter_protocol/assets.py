@@ -24,6 +24,7 @@ IN = "PLANTER_IN"
 JOURNAL = "PLANTER_JOURNAL"
 LOGS = "PLANTER_LOGS"
 DEAD_LETTERS = "PLANTER_DEAD_LETTERS"
+NOTIFICATIONS = "PLANTER_NOTIFICATIONS"
 SESSIONS_BUCKET = "PLANTER_SESSIONS"
 SNAPSHOTS_BUCKET = "PLANTER_SNAPSHOTS"
 """A cache: may be emptied or removed at any time."""
@@ -35,6 +36,8 @@ PARTITIONS = 16
 """Of the inputs: as many planners as this can share the work. Fixed for the life of the stream."""
 ACK_WAIT_SECONDS = 2.0
 """After this long without an ack an input is delivered again, to whichever planner asks."""
+NOTIFIER_ACK_WAIT_SECONDS = 10.0
+"""A planner that is sending says so more often than this; another one sends what it does not."""
 
 _DAY = 24 * 3600.0
 _HEADROOM = 16 * 1024
@@ -90,6 +93,17 @@ STREAMS: tuple[api.StreamConfig, ...] = (
         max_bytes=256 * 1024 * 1024,
         allow_direct=True,
     ),
+    api.StreamConfig(
+        name=NOTIFICATIONS,
+        description="Planter: what handlers of phases want sent, until a planner has sent it or given up",
+        subjects=[subjects.NOTIFICATIONS_WILDCARD],
+        retention=api.RetentionPolicy.LIMITS,  # kept although sent: one subject each, so that none is twice
+        storage=api.StorageType.FILE,
+        discard=api.DiscardPolicy.OLD,
+        max_age=7 * _DAY,
+        max_bytes=64 * 1024 * 1024,
+        allow_direct=True,
+    ),
 )
 
 BUCKETS: tuple[api.KeyValueConfig, ...] = (
@@ -129,6 +143,24 @@ def partition_consumer(partition: int) -> api.ConsumerConfig:
         ack_wait=ACK_WAIT_SECONDS,
         max_deliver=-1,  # the planner quarantines; the server must not forget
         max_ack_pending=20_000,
+    )
+
+
+def notifier_name(channel: str) -> str:
+    """Name of the durable consumer of a channel's notifications."""
+    return f"notifier-{channel}"
+
+
+def notifier_consumer(channel: str) -> api.ConsumerConfig:
+    """The durable consumer from which planners take what is to be sent by a channel."""
+    return api.ConsumerConfig(
+        durable_name=notifier_name(channel),
+        description="Shared by all planners: each notification is sent by one of them",
+        filter_subject=f"plan.notify.*.{channel}.*",
+        ack_policy=api.AckPolicy.EXPLICIT,
+        ack_wait=NOTIFIER_ACK_WAIT_SECONDS,
+        max_deliver=-1,  # the planner gives up, with a line in the session's log
+        max_ack_pending=10_000,  # those that wait for another try count
     )
 
 

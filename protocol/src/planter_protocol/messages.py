@@ -67,7 +67,9 @@ class Ack(Message, frozen=True):
     phase_id: str
     accepted: bool
     queued: bool = False
-    """Accepted, but it waits for a slot of the runtime."""
+    """Accepted, but it waits for a slot of the runtime. Not accepted: not now, offer it again later."""
+    retry_after_ms: int | None = None
+    """With a no: not now, offer it again after this many milliseconds, at most an hour."""
     reason: str | None = None
     runtime_id: str | None = None
     attempt: int | None = None
@@ -246,6 +248,29 @@ class Log(Message, frozen=True):
     attempt: int | None = None
     stream: Literal["stdout", "stderr", "log", "planner"] = "log"
     runtime_id: str | None = None
+    labels: dict[str, str] = {}
+    """With what a handler says: the labels that its manifest gave it."""
+
+
+class Notification(Message, frozen=True):
+    """``plan.notify.<id>.<channel>.<token>``: what the handler of a phase wants sent to one addressee."""
+
+    id: str
+    """The same for the same handler of the same attempt, however often it is stored or sent."""
+    channel: str
+    """``email``, ``slack``, ``webhook``, or one that starts with ``x-``."""
+    address: str
+    """As the manifest has it."""
+    session_id: str
+    revision: int
+    phase_id: str
+    attempt: int
+    outcome: Literal["complete", "failed"]
+    at: str
+    reason: str | None = None
+    """Why the phase failed."""
+    message: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -148,6 +148,13 @@ def dead_letter(session: str) -> str:
     return f"plan.dead.{session if is_token(session) else '_'}"
 
 
+def notification(session: str, channel: str, token: str) -> str:
+    """``plan.notify.<id>.<channel>.<token>``: what a handler wants sent (planners only)."""
+    return f"plan.notify.{session_id(session)}.{channel}.{token}"
+
+
+NOTIFICATIONS_WILDCARD = "plan.notify.>"
+
 # -- the way back ----------------------------------------------------------------------------
 
 

@@ -69,9 +69,13 @@ class World:
         return decision
 
     def settle(self) -> None:
-        """Take the steps that the last one asked for."""
-        while self.step().more:
+        """Take the steps that the last one asked for; whatever is to be passed on is."""
+        while self.step(*self.stored()).more or self.session.untold:
             pass
+
+    def stored(self) -> list[i.PassedOn]:
+        """What the shell answers once it has passed on what handlers want said."""
+        return [i.PassedOn(phase_id=name, attempt=attempt) for name, attempt in self.session.telling]
 
     def start(self, plan: Plan, **fields: Any) -> Decision:
         """Submit a plan."""
@@ -177,7 +181,7 @@ def picture(session: Session) -> Mapping[str, Any]:
 
 
 def _is_ready(session: Session, index: int) -> bool:
-    return session.phases[index].status.value == "ready"
+    return session.phases[index].status.value == "ready" and not session.phases[index].not_before
 
 
 def _plain(value: object) -> object:

@@ -98,6 +98,8 @@ def judge(session: str, commits: Sequence[tuple[int, Commit]], plans: Mapping[st
                 _must(known_as == event["attempt"], "I6 result", where, f"{event} was not to stop")
             elif event["type"] == "ExternalCompleted":
                 known.add(event["phaseId"])
+            elif event["type"] == "HandlerPassedOn":
+                pass  # the phase may have left the plan meanwhile
             elif "phaseId" in event:
                 is_free = event["type"] != "PhaseTargeted" or event["phaseId"] not in stopping
                 _must(is_free, "I5 dispatch", where, f"{event} while an attempt of it is to stop")

@@ -7,7 +7,7 @@ import msgspec
 
 from planter.core import inputs as i
 from planter.core.deadlines import clocks, run_out
-from planter.core.plan import Backoff, Concurrency, FailureAction, PhaseSpec, Plan, TriggerRule
+from planter.core.plan import Backoff, Concurrency, FailureAction, Handler, PhaseSpec, Plan, TriggerRule
 from planter.core.status import PHASE_OPEN, SESSION_TERMINAL
 from planter_testkit.builders import World, phase, plan, runtime
 
@@ -35,6 +35,8 @@ def random_plan(draw: random.Random) -> Plan:
             heartbeat_ms=draw.choice([None, None, 100, 4_000]),
             priority=draw.choice([0, 0, 1]),
             kind=draw.choice(["noop", "noop", "noop", "exotic"]),
+            success=draw.choice([None, None, None, Handler(message=("well",))]),
+            failure=draw.choice([None, Handler(notify={"email": "a@example.com"})]),
         )
         for n, name in enumerate(names)
     ]
@@ -79,7 +81,10 @@ def random_input(draw: random.Random, world: World, old: list[i.AnyInput]) -> i.
         details = draw.choice([msgspec.UNSET, msgspec.Raw(b"1"), msgspec.Raw(b"2")])
         return i.ReportHeartbeat(**echo, details=details)
     if roll < 0.72:
-        return i.Acknowledge(**echo, accepted=draw.random() < 0.7, queued=draw.random() < 0.5)
+        retry = draw.choice([None, None, 0, 3_000])
+        return i.Acknowledge(
+            **echo, accepted=draw.random() < 0.7, queued=draw.random() < 0.5, retry_after_ms=retry
+        )
     if roll < 0.75:
         return i.ReportCancelled(**echo)
     if roll < 0.80:
@@ -199,6 +204,8 @@ def play(seed: int) -> World:
         given = [random_input(draw, world, old) for _ in range(draw.randint(0, 3))]
         inputs = [one for one in given if one is not None]
         old += inputs
+        if draw.random() < 0.5:
+            inputs += world.stored()
         world.step(*inputs)
         check_counts(world)
         check_clocks(world)

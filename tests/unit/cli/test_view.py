@@ -142,7 +142,7 @@ def test_every_event_of_the_journal_that_concerns_a_person_is_folded():
 
     # An input that was repeated changes nothing; who demanded an onUse phase, and that a condition holds, is
     # seen by its running; how far running work is, is for its next attempt; whose clock was wrong is for the
-    # operator; that no runtime matches is told by a hint.
+    # operator; that no runtime matches is told by a hint; what handlers say is in the log.
     assert known - set(_FOLDS) == {
         "InputRepeated",
         "PhaseDemanded",
@@ -150,6 +150,8 @@ def test_every_event_of_the_journal_that_concerns_a_person_is_folded():
         "PhaseProgressed",
         "ClockSetBack",
         "PhaseUnmatched",
+        "HandlerCalled",
+        "HandlerPassedOn",
     }
     assert set(_FOLDS) <= known
 

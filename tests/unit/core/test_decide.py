@@ -115,10 +115,12 @@ def test_continue_lets_dependents_run_as_if_the_phase_had_completed() -> None:
 
     world.fail("a")
     world.complete("b")
+    world.settle()
 
     assert world.statuses() == {"a": "failed", "b": "complete"}
     assert world.session.status == "complete"
-    assert f.Say("error", "going on with defaults", "a", 1) in world.effects
+    (called,) = [effect.called for effect in world.effects if isinstance(effect, f.PassOn)]
+    assert (called.outcome, called.message) == ("failed", ("going on with defaults",))
 
 
 def test_what_a_phase_has_to_say_is_said_before_the_session_ends() -> None:
@@ -127,11 +129,11 @@ def test_what_a_phase_has_to_say_is_said_before_the_session_ends() -> None:
 
     first = world.complete("a")
     still_running = world.session.status
-    second = world.step()
+    second = world.step(*world.stored())
 
-    assert f.Say("info", "all is well", "a", 1) in first.effects
-    assert (first.more, still_running, world.session.status) == (True, "running", "complete")
-    assert [type(event).__name__ for event in second.events] == ["SessionEnded"]
+    assert [type(effect).__name__ for effect in first.effects] == ["PassOn", "PublishState"]
+    assert (still_running, world.session.status) == ("running", "complete")
+    assert [type(event).__name__ for event in second.events] == ["HandlerPassedOn", "SessionEnded"]
 
 
 def test_abort_also_asks_runtimes_to_stop() -> None:

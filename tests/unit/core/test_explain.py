@@ -8,7 +8,7 @@ from planter.core import inputs as i
 from planter.core.explain import Condition, Explanation, explain, overview
 from planter.core.fleet import Fleet, can_take, requirement
 from planter.core.placement import no_match, sift
-from planter.core.plan import Backoff
+from planter.core.plan import Backoff, Concurrency, TriggerRule
 from planter_testkit.builders import World, phase, plan, runtime
 from planter_testkit.histories import play
 
@@ -101,6 +101,24 @@ def test_a_phase_that_waits_for_a_slot_names_how_many_runtimes_are_busy() -> Non
     assert [(r.constraint, r.count) for r in found.placement.removed] == [("executor", 1), ("slots", 1)]
 
 
+def test_a_limit_a_deferral_and_a_rule_are_named() -> None:
+    world = World(runtime())
+    limit = Concurrency(key="database")
+    world.start(
+        plan(
+            phase("a", concurrency=limit),
+            phase("b", concurrency=limit),
+            phase("c"),
+            phase("d", "a", "c", trigger=TriggerRule.ALL_DONE),
+        )
+    )
+    world.step(i.Acknowledge(**world.echo("c"), accepted=False, queued=True, retry_after_ms=60_000))
+
+    assert only(world, "b").code == "concurrency.full"
+    assert (only(world, "c").code, only(world, "c").until) == ("placement.deferred", world.now + 60_000)
+    assert [one.code for one in why(world, "d").conditions] == ["trigger.open", "need.unmet", "need.unmet"]
+
+
 def test_a_phase_that_every_free_runtime_rejected_says_until_when() -> None:
     world = World(runtime())
     world.start(plan(phase("a")))
@@ -108,7 +126,7 @@ def test_a_phase_that_every_free_runtime_rejected_says_until_when() -> None:
 
     condition = only(world, "a")
 
-    assert (condition.code, condition.until) == ("placement.rejected", world.now + 5_000)
+    assert (condition.code, condition.until) == ("placement.rejected", world.now + 1_000)
     assert "full" in condition.text
 
 

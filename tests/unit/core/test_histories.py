@@ -40,6 +40,7 @@ def test_every_history_can_be_brought_to_an_end(seed: int) -> None:
     world.command("resume")
     world.command("cancel")
     world.pass_time(60_000)
+    world.settle()
 
     assert world.session.status in SESSION_TERMINAL
     assert verdict(world).status == world.session.status

@@ -16,7 +16,7 @@ from planter.core.snapshot import Snapshot, decode, encode, restore, take
 from planter_testkit.builders import World, diamond, picture, runtime
 from planter_testkit.histories import play, random_input
 
-SOFT = {"avoid", "heard", "listening_since", "timers", "ready", "phases", "graph"}
+SOFT = {"avoid", "declined", "heard", "listening_since", "telling", "timers", "ready", "phases", "graph"}
 """Not journalled, or compared in another way."""
 
 

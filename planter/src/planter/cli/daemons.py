@@ -99,6 +99,8 @@ def serve(
     from planter import logs  # noqa: PLC0415
     from planter.api.hosting import guest_of  # noqa: PLC0415
     from planter.errors import PlanterError  # noqa: PLC0415
+    from planter.notify.config import load_config  # noqa: PLC0415
+    from planter.notify.notifier import Notifier  # noqa: PLC0415
     from planter.shell.daemon import ConnectionLost, PlannerOptions  # noqa: PLC0415
     from planter.shell.daemon import serve as run_planner  # noqa: PLC0415
     from planter_protocol.loops import calm_collector, loop_factory  # noqa: PLC0415
@@ -108,6 +110,7 @@ def serve(
         nats_url=nats, log_format=log_format, retain=retain, retain_sessions=sessions, http=http
     )
     logs.configure(chosen.log_format, chosen.log or "info")
+    notify = load_config(chosen.notify, os.environ)
     options = PlannerOptions(
         nats_url=chosen.nats_url,
         planner_id=planner_id,
@@ -115,6 +118,8 @@ def serve(
         wait=wait,
         retain_seconds=chosen.retain_seconds,
         retain_sessions=chosen.retain_sessions,
+        notify_hosts=notify.hosts,
+        beside=(Notifier(notify),),
     )
     try:
         calm_collector()

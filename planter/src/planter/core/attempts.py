@@ -6,6 +6,7 @@ Two budgets. What the work did wrong (it failed, took too long, fell silent) cou
 
 from planter.core import events as e
 from planter.core.deadlines import closes_at
+from planter.core.handlers import call_handler
 from planter.core.plan import FailureAction
 from planter.core.step import Step
 
@@ -36,7 +37,7 @@ def fail_phase(step: Step, index: int, message: str, kind: str | None) -> None:
     """The phase failed for good; says so, and stops the rest when its manifest wants that."""
     session, spec, phase = step.session, step.session.spec(index), step.session.phases[index]
     step.emit(e.PhaseFailed(phase_id=spec.id, attempt=phase.attempt, message=message, kind=kind))
-    step.say_handler(index, spec.failure, "error")
+    call_handler(step, index, reason=message)
     if spec.on_failure is FailureAction.ABORT:
         for other in range(len(session.phases)):
             step.cancel_attempt(other, f"phase {spec.id} failed (abort)")

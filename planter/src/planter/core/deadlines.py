@@ -112,7 +112,10 @@ def arm(session: Session, index: int, soon: int = 0) -> None:
         for _, at in clocks(session, index):
             if not due or at < due:
                 due = at
-    session.phases[index].due = due
+    phase = session.phases[index]
+    if phase.not_before and phase.status is PhaseStatus.READY and (not due or phase.not_before < due):
+        due = phase.not_before
+    phase.due = due
     if due:
         heappush(session.timers, (due, index))
 

@@ -20,8 +20,10 @@ from planter.core.attempts import fail_attempt, lose_attempt
 from planter.core.commands import obey
 from planter.core.conditions import NoReckoner, Reckoner, missing_outputs, settle
 from planter.core.deadlines import LATE_MS
+from planter.core.declining import decline, taken
 from planter.core.evolve import has_ended, is_over
 from planter.core.fleet import Fleet
+from planter.core.handlers import call_handler, pass_on, passed_on
 from planter.core.session import STOPS, Session
 from planter.core.starts import start
 from planter.core.status import PHASE_OPEN, PHASE_TERMINAL, PhaseStatus, SessionStatus
@@ -84,7 +86,8 @@ def decide(  # noqa: PLR0913  (all that a decision depends on)
             _withdraw_open_offers(step)
         if session.failing is None or session.graph.has_after_failure:
             more = target_ready(step, targets_max)
-    more = not _finish(step) or more
+    more = _finish(step) or more
+    pass_on(step)
     step.effects.extend(f.PublishState(index) for index in session.touched if _has_moved(session, index))
     return Decision(tuple(step.events), tuple(step.effects), more)
 
@@ -117,6 +120,8 @@ def _take(step: Step, given: i.AnyInput) -> None:
             _runtime_lost(step, given)
         case i.Unheard():
             _unheard(step, given)
+        case i.PassedOn():
+            passed_on(step, given.phase_id, given.attempt)
         case i.Forget():
             _forget(step, given)
         case _:
@@ -175,6 +180,7 @@ def _acknowledge(step: Step, given: i.Acknowledge) -> None:
         return
     phase = step.session.phases[index]
     if given.accepted:
+        taken(step, index)
         news = not phase.accepted or (phase.queued and not given.queued)
         if phase.status is PhaseStatus.TARGETED and news:
             step.emit(
@@ -189,10 +195,10 @@ def _acknowledge(step: Step, given: i.Acknowledge) -> None:
     if phase.instance is None:
         # An open offer stays open for the others; whoever declines it is free to do so.
         step.ignore(given.phase_id, f"an open offer was declined: {given.reason or 'no reason'}")
-        return
-    step.avoid(index, str(phase.runtime_id))
-    reason = f"rejected by runtime {phase.runtime_id}: {given.reason or 'no reason'}"
-    step.emit(e.PhaseWithdrawn(phase_id=given.phase_id, attempt=phase.attempt, reason=reason))
+    elif phase.status is PhaseStatus.RUNNING:
+        step.ignore(given.phase_id, "it was declined after its work had begun: its report counts")
+    else:
+        decline(step, index, given)
 
 
 _Report = i.ReportRunning | i.ReportHeartbeat | i.ReportComplete | i.ReportFailed | i.ReportCancelled
@@ -238,7 +244,7 @@ def _report(step: Step, given: _Report) -> None:
                     finished=given.finished,
                 )
             )
-            step.say_handler(index, step.session.spec(index).success, "info")
+            call_handler(step, index)
         case i.ReportFailed():
             fail_attempt(step, index, given.message, given.kind, retryable=given.retryable)
         case i.ReportCancelled():
@@ -333,31 +339,29 @@ def _withdraw_open_offers(step: Step) -> None:
 
 
 def _finish(step: Step) -> bool:
-    """Close what can no longer run, and the session with it; False when its end has to wait for a next step.
+    """Close what can no longer run, and the session with it once all that handlers want said is stored.
 
-    What phases have to say is said before the session ends: who watches it stops reading at its end.
+    Who watches a session stops reading at its end, and nobody looks for what an ended session has to send.
+    True when a phase has become ready by that: the next step targets it.
     """
     session = step.session
     if session.status not in (SessionStatus.RUNNING, SessionStatus.PAUSED):
-        return True
+        return False
     if session.cancelling:
         _close_idle(step, cancel=True)
     elif session.failing is not None:
         if session.counts[PhaseStatus.TARGETED] + session.counts[PhaseStatus.RUNNING] == 0:
             _close_idle(step, cancel=False)
             if settle(step):
-                return False  # what cleans up after a failure may run now
+                return True  # what cleans up after a failure may run now
             _close_unsettled(step)
     elif session.counts[PhaseStatus.PENDING] and _only_unused_left(session):
         for index, phase in enumerate(session.phases):
             if phase.status is PhaseStatus.PENDING:
                 step.emit(e.PhaseSkipped(phase_id=session.spec(index).id, reason="onUse: nothing used it"))
-    if not is_over(session) or session.stopping:
-        return True
-    if any(isinstance(effect, f.Say) for effect in step.effects):
-        return False
-    _end_session(step)
-    return True
+    if is_over(session) and not session.stopping and not session.untold:
+        _end_session(step)
+    return False
 
 
 def _only_unused_left(session: Session) -> bool:
@@ -385,6 +389,7 @@ def _close_idle(step: Step, *, cancel: bool) -> None:
         elif phase.status is PhaseStatus.BACKING_OFF:
             message = f"{phase.reason} (no further attempt: {session.failing})"
             step.emit(e.PhaseFailed(phase_id=phase_id, attempt=phase.attempt, message=message))
+            call_handler(step, index, reason=message)
         else:
             step.emit(e.PhaseSkipped(phase_id=phase_id, reason=str(session.failing), left_out=True))
 

@@ -5,6 +5,8 @@ Losing one is never wrong, only late: each can be derived again from the journal
 
 import msgspec
 
+from planter.core.events import HandlerCalled
+
 
 class Effect(msgspec.Struct, frozen=True, gc=False):
     """Base of all effects."""
@@ -34,13 +36,10 @@ class CancelAttempt(Effect, frozen=True):
     reason: str
 
 
-class Say(Effect, frozen=True):
-    """A remark for the session's log."""
+class PassOn(Effect, frozen=True):
+    """Say in the session's log what a handler wants said, store what is to be sent; answer ``PassedOn``."""
 
-    level: str
-    message: str
-    phase_id: str | None = None
-    attempt: int | None = None
+    called: HandlerCalled
 
 
 class RemoveHistory(Effect, frozen=True):
@@ -54,4 +53,4 @@ class Ignore(Effect, frozen=True):
     reason: str
 
 
-AnyEffect = PublishTarget | PublishState | CancelAttempt | Say | RemoveHistory | Ignore
+AnyEffect = PublishTarget | PublishState | CancelAttempt | PassOn | RemoveHistory | Ignore

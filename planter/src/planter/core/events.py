@@ -107,7 +107,7 @@ class PhaseEvent(Event, frozen=True, kw_only=True):
 
 
 class PhaseReady(PhaseEvent, frozen=True, kw_only=True):
-    """The pause before the next attempt is over."""
+    """The pause before the next attempt, or before a deferred one is offered again, is over."""
 
 
 class PhaseTargeted(PhaseEvent, frozen=True, kw_only=True):
@@ -125,6 +125,8 @@ class PhaseWithdrawn(PhaseEvent, frozen=True, kw_only=True):
 
     attempt: int
     reason: str
+    not_before: int | None = None
+    """When it is offered again at the earliest: its runtime has deferred it."""
 
 
 class PhaseAccepted(PhaseEvent, frozen=True, kw_only=True):
@@ -222,6 +224,27 @@ class PhaseCleared(PhaseEvent, frozen=True, kw_only=True):
     """``x-run`` with its expressions filled in, if it has any."""
 
 
+class HandlerCalled(PhaseEvent, frozen=True, kw_only=True):
+    """The phase ended, and its manifest wants that said (``onSuccess``, ``onFailure``)."""
+
+    revision: int
+    attempt: int
+    outcome: str
+    """``complete`` or ``failed``."""
+    reason: str | None = None
+    """Why it failed."""
+    message: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    notify: dict[str, str] = {}
+    """Addressee by channel, as the manifest has it."""
+
+
+class HandlerPassedOn(PhaseEvent, frozen=True, kw_only=True):
+    """What the handler wants said and sent is stored (or could not be for a minute, and the log says so)."""
+
+    attempt: int
+
+
 class ExternalCompleted(PhaseEvent, frozen=True, kw_only=True):
     """A phase that is not in the plan is known as complete."""
 
@@ -266,6 +289,8 @@ AnyEvent = (
     | PhasesReset
     | PhaseDemanded
     | PhaseCleared
+    | HandlerCalled
+    | HandlerPassedOn
     | ExternalCompleted
     | AttemptStopped
     | PhaseUnmatched

@@ -114,7 +114,7 @@ def _make_ready(session: Session, index: int, at: int, *, anew: bool = True) -> 
         # A need was reset while this phase was on its way: it waits again.
         phase = _move(session, index, PhaseStatus.PENDING, at)
         phase.reason = None
-        phase.since, phase.scheduled = at, 0
+        phase.since, phase.scheduled, phase.not_before = at, 0, 0
         arm(session, index)
         _consider(session, index, at)  # the need may be one that nobody demands any more
         return
@@ -124,6 +124,8 @@ def _make_ready(session: Session, index: int, at: int, *, anew: bool = True) -> 
     if anew:
         phase.since = at
     arm(session, index)
+    if phase.not_before:
+        return  # deferred: ready, but nobody is asked before its timer says so (``PhaseReady``)
     session.arrivals += 1
     entry = (-session.spec(index).priority, session.arrivals, index)
     heappush(session.ready[session.graph.group_of[index]], entry)
@@ -172,6 +174,8 @@ def _plan_applied(session: Session, event: e.PlanApplied, at: int) -> None:
     if event.replan:
         carry_over(session, old_graph, old, at + CANCEL_MS)
     else:
+        session.avoid.clear()
+        session.declined.clear()
         session.status = SessionStatus.RUNNING
         session.reason = None
         session.failing = None
@@ -340,6 +344,7 @@ def _clock_set_back(session: Session, event: e.ClockSetBack, at: int) -> None:
         phase.updated = _earlier(phase.updated, event.by)
         phase.since = _earlier(phase.since, event.by)
         phase.scheduled = _earlier(phase.scheduled, event.by)
+        phase.not_before = _earlier(phase.not_before, event.by)
         if phase.due:
             arm(session, index, phase.due - event.by)
 
@@ -361,7 +366,13 @@ def _external_completed(session: Session, event: e.ExternalCompleted, at: int) -
 
 
 def _phase_ready(session: Session, event: e.PhaseReady, at: int) -> None:
-    _make_ready(session, session.graph.index[event.phase_id], at)
+    index = session.graph.index[event.phase_id]
+    phase = session.phases[index]
+    was_deferred, reason = phase.status is PhaseStatus.READY, phase.reason
+    phase.not_before = 0
+    _make_ready(session, index, at, anew=not was_deferred)
+    if was_deferred:
+        phase.reason = reason
 
 
 def _phase_targeted(session: Session, event: e.PhaseTargeted, at: int) -> None:
@@ -372,7 +383,7 @@ def _phase_targeted(session: Session, event: e.PhaseTargeted, at: int) -> None:
     phase.accepted = phase.queued = False
     phase.runtime_id = event.runtime_id
     phase.instance = event.instance
-    phase.started = phase.finished = 0
+    phase.started = phase.finished = phase.not_before = 0
     phase.reason = None
     session.provisional.append(index)
     if event.runtime_id is None:
@@ -385,8 +396,9 @@ def _phase_targeted(session: Session, event: e.PhaseTargeted, at: int) -> None:
 
 def _phase_withdrawn(session: Session, event: e.PhaseWithdrawn, at: int) -> None:
     index = session.graph.index[event.phase_id]
-    _make_ready(session, index, at, anew=has_begun(session.phases[index]))
     phase = session.phases[index]
+    phase.not_before = event.not_before or 0
+    _make_ready(session, index, at, anew=has_begun(phase))
     phase.attempt -= 1  # the attempt never began: its number is offered again, under a higher fence
     phase.reason = event.reason
 
@@ -505,6 +517,17 @@ def _phase_unmatched(session: Session, event: e.PhaseUnmatched, at: int) -> None
     session.phases[session.graph.index[event.phase_id]].unmatched = True
 
 
+def _handler_called(session: Session, event: e.HandlerCalled, at: int) -> None:
+    del at
+    session.untold[(event.phase_id, event.attempt)] = event
+
+
+def _handler_passed_on(session: Session, event: e.HandlerPassedOn, at: int) -> None:
+    del at
+    session.untold.pop((event.phase_id, event.attempt), None)
+    session.telling.discard((event.phase_id, event.attempt))
+
+
 _APPLY: dict[type, Callable[[Session, Any, int], None]] = {
     e.PlanApplied: _plan_applied,
     e.InputRepeated: _nothing,
@@ -531,6 +554,8 @@ _APPLY: dict[type, Callable[[Session, Any, int], None]] = {
     e.PhasesReset: _phases_reset,
     e.PhaseDemanded: _phase_demanded,
     e.PhaseCleared: _phase_cleared,
+    e.HandlerCalled: _handler_called,
+    e.HandlerPassedOn: _handler_passed_on,
     e.ExternalCompleted: _external_completed,
     e.AttemptStopped: _attempt_stopped,
     e.PhaseUnmatched: _phase_unmatched,

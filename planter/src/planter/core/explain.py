@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from planter.core.conditions import needs_ended
 from planter.core.fleet import Fleet
 from planter.core.placement import Removed, no_match, sift, wish
+from planter.core.plan import TriggerRule
 from planter.core.session import PhaseState, Session
-from planter.core.status import SESSION_TERMINAL, PhaseStatus, SessionStatus
+from planter.core.status import PHASE_TERMINAL, SESSION_TERMINAL, PhaseStatus, SessionStatus
 
 CONDITIONS_MAX = 50
 GROUPS_MAX = 50
@@ -103,6 +105,8 @@ def _explain(
             placement, why = _placed(session, fleet, index, now)
             found += [one for one in why if one.code == "placement.no_match"]
     text = _head(spec.id, phase)
+    if session.may_start(index):
+        found = [one for one in found if one.code != "session.failing"]
     if found:
         text = f"{text}: {'; '.join(one.text for one in found[:3])}"
     shown = tuple(found[:CONDITIONS_MAX])
@@ -182,7 +186,18 @@ def _pending(session: Session, index: int) -> list[Condition]:
         unblock = "a phase that needs it and waits for nothing else"
         text = "it is onUse, and nothing needs it yet"
         found.append(Condition("on_use.not_demanded", text, phase.since, unblock=unblock))
-    unmet = [need for need in session.graph.needs[index] if not session.phases[need].satisfies]
+    if spec.trigger is TriggerRule.ALL_SUCCESS:
+        unmet = [need for need in session.graph.needs[index] if not session.phases[need].satisfies]
+    else:
+        unmet = [
+            need for need in session.graph.needs[index] if session.phases[need].status not in PHASE_TERMINAL
+        ]
+        ended = needs_ended(session, index)
+        text = (
+            f"x-trigger is {spec.trigger}: {ended.succeeded} of its needs succeeded, {ended.failed} failed, "
+            f"{ended.skipped} were skipped, {ended.open} are open"
+        )
+        found.append(Condition("trigger.open", text, phase.since, unblock="the ends of its needs"))
     found += [_need(session, need) for need in unmet]
     for name in spec.external:
         if name not in session.known:
@@ -255,7 +270,7 @@ def _placed(session: Session, fleet: Fleet, index: int, now: int) -> tuple[Place
     if len(able) < len(free):
         removed.append(Removed("rejected", len(free) - len(able), "rejected it a moment ago"))
     placement = Placement(sifted.considered, tuple(removed), len(able))
-    why: list[Condition] = []
+    why = _limited(session, index)
     if not free:
         many = len(sifted.left)
         text = f"every slot of the {many} matching runtime{'s are' if many > 1 else ' is'} in use"
@@ -265,6 +280,22 @@ def _placed(session: Session, fleet: Fleet, index: int, now: int) -> tuple[Place
         text = f"every runtime that is free rejected it: {phase.reason or 'no reason'}"
         why.append(Condition("placement.rejected", text, phase.since, until, "time, or another runtime"))
     return placement, why
+
+
+def _limited(session: Session, index: int) -> list[Condition]:
+    """What keeps the phase although runtimes would take it: its limit, or that it was deferred."""
+    spec, phase = session.spec(index), session.phases[index]
+    found: list[Condition] = []
+    limit = spec.concurrency
+    if limit is not None and session.at_work.get(limit.key, 0) >= limit.max:
+        many = session.at_work[limit.key]
+        text = f"{many} of {limit.max} phases with the key {limit.key!r} are out (x-concurrency)"
+        unblock = "one of them ends, or a higher `max`"
+        found.append(Condition("concurrency.full", text, phase.since, unblock=unblock))
+    if phase.not_before:
+        text = phase.reason or "its runtime deferred it"
+        found.append(Condition("placement.deferred", text, phase.updated, phase.not_before, "time"))
+    return found
 
 
 # -- all phases --------------------------------------------------------------------------------

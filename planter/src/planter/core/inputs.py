@@ -62,10 +62,13 @@ class Echo(Input, frozen=True):
 
 
 class Acknowledge(Echo, frozen=True, kw_only=True):
-    """A runtime accepts or rejects an offer."""
+    """A runtime accepts or declines an offer; ``declining`` says what follows."""
 
     accepted: bool
     queued: bool = False
+    """Accepted: it waits for a slot of the runtime. Not accepted: it should be offered again later."""
+    retry_after_ms: int | None = None
+    """With a no: not before this long."""
     reason: str | None = None
 
 
@@ -120,6 +123,13 @@ class Unheard(Input, frozen=True, kw_only=True):
     fence: int
 
 
+class PassedOn(Input, frozen=True, kw_only=True):
+    """What a handler wants said and sent is stored."""
+
+    phase_id: str
+    attempt: int
+
+
 class Forget(Input, frozen=True, kw_only=True):
     """The retention time of an ended session is over."""
 
@@ -139,5 +149,6 @@ AnyInput = (
     | ReportCancelled
     | RuntimeLost
     | Unheard
+    | PassedOn
     | Forget
 )

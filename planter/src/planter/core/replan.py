@@ -112,6 +112,11 @@ def carry_over(session: Session, before: Graph, phases: Sequence[PhaseState], du
     session.avoid = {
         (moved[index], runtime): until for (index, runtime), until in session.avoid.items() if index in moved
     }
+    session.declined = {
+        (moved[index], runtime): times
+        for (index, runtime), times in session.declined.items()
+        if index in moved
+    }
     session.timers = [(phase.due, index) for index, phase in enumerate(session.phases) if phase.due]
     if session.stopping:
         session.stop_due = min(one.due for one in session.stopping.values())

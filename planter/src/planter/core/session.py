@@ -9,6 +9,7 @@ from heapq import heappop
 
 import msgspec
 
+from planter.core.events import HandlerCalled
 from planter.core.graph import EMPTY, Graph
 from planter.core.plan import AFTER_FAILURE, PhaseSpec
 from planter.core.status import PhaseStatus, SessionStatus
@@ -40,6 +41,8 @@ class PhaseState(msgspec.Struct, gc=False):
     losses: int = 0
     #: When the status needs attention by itself, in milliseconds since 1970; 0 never.
     due: int = 0
+    #: Ready, but not to be offered before this time (its runtime deferred it); 0 at any time.
+    not_before: int = 0
     updated: int = 0
     #: When the wait that the status means began: for its needs (pending), for a start (ready, targeted).
     #: Later by the length of each pause of the session.
@@ -120,11 +123,17 @@ class Session:
         self.cancel_due = 0
         #: ``(index, runtime id)`` to the time until which it is not asked again. Not journalled.
         self.avoid: dict[tuple[int, str], int] = {}
+        #: ``(index, runtime id)`` to how often it said no in a row. Not journalled.
+        self.declined: dict[tuple[int, str], int] = {}
         #: Index to the time of the newest heartbeat of its open attempt. Not journalled.
         self.heard: dict[int, int] = {}
         #: Since when who decides here hears all that is said; 0: from the first commit on; None: nothing was
         #: decided yet. Not journalled: who takes over, or stood still, lets what was said meanwhile arrive.
         self.listening_since: int | None = None
+        #: What handlers want said and sent and is not known to be stored, by phase id and attempt.
+        self.untold: dict[tuple[str, int], HandlerCalled] = {}
+        #: Those of them that were ordered since the journal was read. Not journalled.
+        self.telling: set[tuple[str, int]] = set()
         #: Sequences of the inputs that are in the journal.
         self.taken: set[int] = set()
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from planter.core.events import HandlerCalled
 from planter.core.evolve import occupy
 from planter.core.graph import Graph
 from planter.core.session import PhaseState, Session, Stopping
@@ -56,6 +57,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     to_settle: list[int]
     #: Field of ``PhaseState`` to its value for each phase; JSON as bytes, None when there is none.
     phases: dict[str, list[Any]]
+    untold: list[HandlerCalled] = []
 
 
 def take(session: Session) -> Snapshot | None:
@@ -89,6 +91,7 @@ def take(session: Session) -> Snapshot | None:
         to_demand=session.to_demand,
         to_settle=list(session.to_settle),
         phases={name: [_plain(getattr(phase, name)) for phase in session.phases] for name in _NAMES},
+        untold=list(session.untold.values()),
     )
 
 
@@ -131,6 +134,7 @@ def restore(session: Session, snapshot: Snapshot, graph: Graph) -> None:
     heapify(session.timers)
     session.to_demand = snapshot.to_demand
     session.to_settle = dict.fromkeys(snapshot.to_settle)
+    session.untold = {(called.phase_id, called.attempt): called for called in snapshot.untold}
     session.plan_at = snapshot.plan_at
     session.sequence = snapshot.sequence
     session.record = snapshot.record

@@ -7,15 +7,11 @@ from planter.core import effects as f
 from planter.core import events as e
 from planter.core.evolve import apply
 from planter.core.fleet import Fleet
-from planter.core.plan import Handler
 from planter.core.session import Session
 from planter.core.status import PHASE_OPEN
 
 if TYPE_CHECKING:
     from planter.core.conditions import Reckoner
-
-AVOID_MS = 5_000
-"""A runtime that rejected a phase is not offered it again for this long."""
 
 
 class Step:
@@ -46,10 +42,6 @@ class Step:
         """Leave an input without effect, and say why in the operator's log."""
         self.effects.append(f.Ignore(phase_id, reason))
 
-    def avoid(self, index: int, runtime_id: str) -> None:
-        """Do not offer the phase to this runtime for a while."""
-        self.session.avoid[(index, runtime_id)] = self.now + AVOID_MS
-
     def cancel_attempt(self, index: int, reason: str) -> None:
         """Ask the phase's runtime to stop, if an addressed attempt is out."""
         phase = self.session.phases[index]
@@ -58,13 +50,6 @@ class Step:
             self.effects.append(
                 f.CancelAttempt(phase.runtime_id, phase_id, phase.attempt, phase.fence, reason)
             )
-
-    def say_handler(self, index: int, handler: Handler | None, level: str) -> None:
-        """Log what the manifest wants said when the phase has ended."""
-        if handler is not None and handler.message:
-            attempt = self.session.phases[index].attempt
-            message = "\n".join(handler.message)
-            self.effects.append(f.Say(level, message, self.session.spec(index).id, attempt))
 
     def waits_for(self, index: int) -> tuple[str, ...]:
         """Ids that the phase still waits for, external ones last."""

@@ -29,8 +29,9 @@ def target_ready(step: Step, targets_max: int) -> bool:
                 break
             entry = heap[0]
             index = entry[2]
-            if session.phases[index].status is not PhaseStatus.READY:
-                heappop(heap)  # it was skipped, cancelled or targeted since
+            phase = session.phases[index]
+            if phase.status is not PhaseStatus.READY or phase.not_before:
+                heappop(heap)  # it was skipped, cancelled, targeted or deferred since
                 continue
             if not session.may_start(index):
                 held_back.append(heappop(heap))  # it may be needed again, should the failed phase be retried
@@ -39,8 +40,8 @@ def target_ready(step: Step, targets_max: int) -> bool:
             if matching and chosen is None:
                 if not any(count > 0 for count in free.values()):
                     break  # no slot is free: the rest of the group has to wait as well
-                held_back.append(heappop(heap))  # only a runtime that rejected it is free
-                arm(session, index, step.now + 1_000)
+                held_back.append(heappop(heap))  # only runtimes that rejected it are free
+                arm(session, index, min(session.avoid[index, name] for name in free if free[name] > 0))
                 continue
             heappop(heap)
             left -= 1

@@ -20,7 +20,7 @@ def timer_fired(step: Step, index: int) -> None:
     clock = run_out(session, index, step.now)
     if clock is not None:
         _time_out(step, index, clock)
-    elif phase.status is PhaseStatus.BACKING_OFF:
+    elif phase.status is PhaseStatus.BACKING_OFF or 0 < phase.not_before <= step.now:
         step.emit(e.PhaseReady(phase_id=session.spec(index).id))
     elif phase.status is PhaseStatus.TARGETED and not phase.accepted:
         # Nobody took the offer: say it again, each time after a longer pause.

@@ -6,7 +6,7 @@ import socket
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import msgspec
@@ -17,6 +17,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
 from planter.core import Fleet, Session
+from planter.core.inputs import PassedOn
 from planter.core.status import SESSION_TERMINAL, SessionStatus
 from planter.shell.assignment import Assignment
 from planter.shell.bare import BareListener
@@ -30,6 +31,7 @@ from planter.shell.inputs import InputReader
 from planter.shell.intake import Delivery
 from planter.shell.journal import Journal
 from planter.shell.keys import DispatchKey, load_key
+from planter.shell.outbox import Outbox
 from planter.shell.perform import Performer
 from planter.shell.presence import Presence
 from planter.shell.queries import Queries
@@ -48,6 +50,14 @@ _DISCOVERY_SECONDS = 0.25
 RETAIN_SECONDS = 7 * 24 * 3600.0
 RETAIN_SESSIONS = 10_000
 _DEAD_LETTER_BYTES_MAX = 64 * 1024
+_BESIDE_SECONDS = 5.0
+
+
+class Beside(Protocol):
+    """Something else that a planner does on its connection; whatever happens to it, sessions go on."""
+
+    async def run(self, nc: Client, js: JetStreamContext) -> None:
+        """Work until cancelled."""
 
 
 class PlannerOptions(msgspec.Struct, frozen=True):
@@ -65,6 +75,10 @@ class PlannerOptions(msgspec.Struct, frozen=True):
     """At most so many ended sessions are kept; None: any number."""
     unfenced: bool = True
     """Take acks and reports of runtimes that know only PMP, for phases that are offered openly."""
+    notify_hosts: frozenset[str] = frozenset()
+    """Hosts that the handlers of a manifest may name by URL."""
+    beside: tuple[Beside, ...] = ()
+    """Begun when the planner is ready."""
 
 
 class ConnectionLost(Exception):
@@ -125,8 +139,9 @@ class Planner:
         self._fleet = Fleet()
         self._snapshots = Snapshots(nc, js)
         journal = Journal(nc, js, planner_id, self._snapshots)
-        reader = InputReader(js, key, unfenced=options.unfenced)
-        performer = Performer(nc, js, key, planner_id)
+        reader = InputReader(js, key, unfenced=options.unfenced, notify_hosts=options.notify_hosts)
+        self._outbox = Outbox(nc, self._tell)
+        performer = Performer(nc, js, key, planner_id, self._outbox)
         self._host = SessionHost(journal, reader, performer, self._fleet, self)
         self._watch = FleetWatch(nc, self._fleet, self._host)
         self._records = RecordWriter(nc, js)
@@ -147,6 +162,7 @@ class Planner:
         self._handover: Handover | None = None
         self._tasks: TaskGroup | None = None
         self._key = key
+        self._beside = options.beside
 
     @classmethod
     async def create(
@@ -171,12 +187,15 @@ class Planner:
         tasks.start_soon(self._records.run)
         tasks.start_soon(self._snapshots.run)
         tasks.start_soon(self._retention.run)
+        self._outbox.start(tasks)
         tasks.start_soon(ConnectionWatch(self._nc, self.id).run)
         await presence.start()
         tasks.start_soon(presence.run)
         await self._queries.start()
         await self._service.start()
         await self._nc.flush()
+        for one in self._beside:
+            tasks.start_soon(self._run_beside, one)
         yield
         self._stopping = True
         self._assignment.stop()
@@ -225,6 +244,17 @@ class Planner:
             )
             return
         self._host.deliver(parsed.session, parsed.verb, delivery)
+
+    async def _run_beside(self, one: Beside) -> None:
+        while True:
+            try:
+                await one.run(self._nc, self._js)
+            except Exception:
+                log.exception("beside.broken", what=type(one).__name__)
+            await anyio.sleep(_BESIDE_SECONDS)
+
+    def _tell(self, session_id: str, given: PassedOn) -> None:
+        self._host.tell(session_id, given)
 
     def _info(self) -> messages.PlannerInfo:
         return messages.PlannerInfo(

@@ -35,6 +35,10 @@ _PATHS = {
     "onFailure": "onFailure.action",
     "failure": "onFailure",
     "success": "onSuccess",
+    "trigger": "x-trigger",
+    "when": "x-when",
+    "outputs": "x-outputs",
+    "concurrency": "x-concurrency",
 }
 """Fields of a plan's phase, and where they stand in a manifest; others are called alike."""
 

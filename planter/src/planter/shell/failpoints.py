@@ -22,6 +22,8 @@ NAMES = (
     "input.acknowledge",
     "input.acknowledged",
     "input.bury",
+    "handler.store",
+    "handler.stored",
     "snapshot.write",
     "snapshot.written",
     "timer.fired",

@@ -8,6 +8,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
 from planter.core import inputs as i
+from planter.shell.addresses import refused_addresses
 from planter.shell.intake import Delivery
 from planter.shell.keys import DispatchKey
 from planter.shell.plans import graph_apart, plan_of
@@ -29,8 +30,16 @@ class Forged(InvalidMessage):
 class InputReader:
     """Decodes deliveries; checks dispatch ids."""
 
-    def __init__(self, js: JetStreamContext, key: DispatchKey, *, unfenced: bool) -> None:
+    def __init__(
+        self,
+        js: JetStreamContext,
+        key: DispatchKey,
+        *,
+        unfenced: bool,
+        notify_hosts: frozenset[str] = frozenset(),
+    ) -> None:
         self._js = js
+        self._notify_hosts = notify_hosts
         self._key = key
         self._unfenced = unfenced
 
@@ -78,6 +87,9 @@ class InputReader:
             return i.Refuse(
                 sequence=delivery.sequence, code="manifest.invalid", text=read.text, problems=read.problems
             )
+        problem = refused_addresses(read.plan, self._notify_hosts)
+        if problem is not None:
+            return i.Refuse(sequence=delivery.sequence, code="manifest.invalid", text=problem)
         graph = await graph_apart(read.plan)
         return i.StartPlan(
             sequence=delivery.sequence,
@@ -113,6 +125,7 @@ class InputReader:
             runtime_id=ack.runtime_id,
             accepted=ack.accepted,
             queued=ack.queued,
+            retry_after_ms=ack.retry_after_ms,
             reason=ack.reason,
         )
 

@@ -35,20 +35,23 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
 
 
 class Puller:
-    """Keeps up to ``_CREDIT`` messages on request and hands each one to ``on_delivery``."""
+    """Keeps up to ``credit`` messages on request and hands each one to ``on_delivery``."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what it pulls from, whom it tells, and how much)
         self,
         nc: Client,
         stream: str,
         consumer: str,
         on_delivery: Callable[[Delivery], None],
         has_room: Callable[[], bool],
+        *,
+        credit: int = _CREDIT,
     ) -> None:
         self._nc = nc
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._on_delivery = on_delivery
         self._has_room = has_room
+        self._credit_max = credit
         self._inbox = nc.new_inbox()
         self._credit = 0
         self._heard = 0.0
@@ -89,8 +92,8 @@ class Puller:
         self._renew.set()
 
     async def _pull(self) -> None:
-        batch = _CREDIT - self._credit
-        self._credit = _CREDIT
+        batch = self._credit_max - self._credit
+        self._credit = self._credit_max
         request = {"batch": batch, "expires": int(_EXPIRES_SECONDS * 1e9), "max_bytes": _PULL_BYTES_MAX}
         if batch > 0:
             await self._nc.publish(self._subject, msgspec.json.encode(request), reply=self._inbox)
@@ -101,7 +104,7 @@ class Puller:
             self._on_status(message.headers or {})
             return
         self._credit -= 1
-        if self._credit < _CREDIT // 2:
+        if self._credit < self._credit_max // 2:
             self._renew.set()
         tokens = message.reply.split(".")
         at = 5 if len(tokens) == 9 else 7  # $JS.ACK, with or without domain and account (ADR-15)

@@ -18,6 +18,7 @@ from planter.core.session import Session
 from planter.core.status import PHASE_OPEN
 from planter.shell.failpoints import passing
 from planter.shell.keys import DispatchKey
+from planter.shell.outbox import Outbox
 from planter_protocol import assets, messages, subjects
 from planter_protocol.codec import encode, timestamp
 
@@ -31,8 +32,11 @@ _PORTION = 500
 class Performer:
     """Publishes what a decision ordered."""
 
-    def __init__(self, nc: Client, js: JetStreamContext, key: DispatchKey, planner_id: str) -> None:
+    def __init__(
+        self, nc: Client, js: JetStreamContext, key: DispatchKey, planner_id: str, outbox: Outbox
+    ) -> None:
         self._nc = nc
+        self._outbox = outbox
         self._js = js
         self._key = key
         self._planner_id = planner_id
@@ -52,8 +56,8 @@ class Performer:
                     states.append(effect.phase)
                 case f.CancelAttempt():
                     await self._cancel(session, effect)
-                case f.Say():
-                    await self._say(session, effect, now)
+                case f.PassOn():
+                    self._outbox.put(session.id, effect.called, now)
                 case f.RemoveHistory():
                     await self._remove_history(session)
                 case f.Ignore():
@@ -151,24 +155,11 @@ class Performer:
             subject = subjects.journal(session.id)
             await self._js.purge_stream(assets.JOURNAL, seq=session.tombstone, subject=subject)
             await self._js.purge_stream(assets.LOGS, subject=subjects.log(session.id))
+            notifications = subjects.notification(session.id, "*", "*")
+            await self._js.purge_stream(assets.NOTIFICATIONS, subject=notifications)
             snapshot = assets.snapshot_subject(session.id, "*")
             await self._js.purge_stream(f"KV_{assets.SNAPSHOTS_BUCKET}", subject=snapshot)
             # The listing comes last: as long as the session is in it, the next sweep tries again.
             await self._js.purge_stream(f"KV_{bucket}", subject=f"$KV.{bucket}.{session.id}")
         except (TimeoutError, NatsError) as error:
             log.info("retention.unfinished", session=session.id, error=str(error) or type(error).__name__)
-
-    async def _say(self, session: Session, effect: f.Say, now: int) -> None:
-        message = messages.Log(
-            level=effect.level,
-            message=effect.message,
-            timestamp=timestamp(now),
-            phase_id=effect.phase_id,
-            attempt=effect.attempt,
-            stream="planner",
-        )
-        try:
-            # Confirmed, because whoever follows the session stops reading once its end is in the journal.
-            await self._js.publish(subjects.log(session.id), encode(message))
-        except (TimeoutError, NatsError) as error:
-            log.warning("remark.lost", session=session.id, error=str(error) or type(error).__name__)

@@ -97,6 +97,7 @@ def violations(world: World, scenario: Scenario) -> list[str]:
         found += _judge_record(world, session)
     found += _judge_inputs(world, scenario, sessions)
     found += _judge_effects(world, sessions)
+    found += _judge_handlers(world, sessions)
     for watched in scenario.watched:
         records = sessions.get(watched.session, [])
         wanted = [kept.sequence for kept in records]
@@ -283,6 +284,34 @@ def _judge_effects(world: World, sessions: dict[str, list[Kept]]) -> list[str]:
                     key = (name, event["phaseId"], fences[event["phaseId"]])
                     if key not in made:
                         found.append(f"I6 result: {key} is complete, but nobody has done it")
+    return found
+
+
+def _judge_handlers(world: World, sessions: dict[str, list[Kept]]) -> list[str]:
+    """I13: what handlers want sent is stored once, before that is noted, and before the session ends."""
+    found: list[str] = []
+    stored = Counter(
+        kept.subject.split(".")[2] for kept in world.server.streams[assets.NOTIFICATIONS].messages.values()
+    )
+    for name, records in sessions.items():
+        if _is_purged(records):
+            continue
+        called: dict[tuple[str, int], int] = {}
+        wanted = 0
+        for kept in records:
+            for event in _commits.decode(kept.data).events:
+                if event["type"] == "HandlerCalled":
+                    called[event["phaseId"], event["attempt"]] = len(event.get("notify", ()))
+                elif event["type"] == "HandlerPassedOn":
+                    wanted += called.pop((event["phaseId"], event["attempt"]), 0)
+                elif event["type"] == "SessionEnded" and called:
+                    found.append(
+                        f"I13 handlers: session {name} has ended before {sorted(called)} were stored"
+                    )
+        if not stored[name] - sum(called.values()) <= wanted <= stored[name]:
+            found.append(
+                f"I13 handlers: session {name} wants {wanted} notifications, {stored[name]} are stored"
+            )
     return found
 
 

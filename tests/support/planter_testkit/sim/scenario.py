@@ -356,7 +356,10 @@ def _phase(draw: random.Random, number: int, theme: str) -> dict[str, Any]:
     if draw.random() < (0.5 if is_timed else 0.15):
         spec["x-timeout"] = draw.choice(TIMEOUTS)
     if draw.random() < 0.2:
-        spec["onFailure"] = {"action": draw.choice(("continue", "abort", "raise", "log"))}
+        action = draw.choice(("continue", "abort", "raise", "log"))
+        spec["onFailure"] = {"action": action, "spec": {"notify": {"email": "a@example.com", "slack": "ops"}}}
+    if number % 3 == 1:
+        spec["onSuccess"] = {"spec": {"message": ["well"], "notify": {"webhook": "audit"}}}
     if draw.random() < 0.1:
         spec["instanceMode"] = "onUse"
     return {"kind": "Phase", "id": f"p{number}", "spec": spec}

@@ -1,0 +1,79 @@
+"""What a manifest wants said and sent when a phase has ended (PMP ``onSuccess`` and ``onFailure``).
+
+An outbox in the journal: ``HandlerCalled`` stands in the commit that ends the phase, ``HandlerPassedOn``
+follows once all of it is stored. Whoever reads the journal in between orders it again, and a session does not
+end before.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from planter.core import effects as f
+from planter.core import events as e
+from planter.core.step import Step
+
+TEXT_MAX = 4_000
+"""Characters of a handler's message, or of a failure's, that are passed on; the manifest has all of it."""
+PAIRS_MAX = 50
+"""Labels, or addressees, of a handler that are passed on."""
+VALUE_MAX = 500
+
+
+def call_handler(step: Step, index: int, *, reason: str | None = None) -> None:
+    """Note what the manifest wants said, now that the phase is complete (no reason) or has failed.
+
+    Args:
+        step: the decision under way.
+        index: of the phase.
+        reason: why it failed; None when it is complete.
+    """
+    session, spec = step.session, step.session.spec(index)
+    handler = spec.success if reason is None else spec.failure
+    if handler is None or not (handler.message or handler.notify or handler.labels):
+        return
+    step.emit(
+        e.HandlerCalled(
+            phase_id=spec.id,
+            revision=session.revision,
+            attempt=session.phases[index].attempt,
+            outcome="complete" if reason is None else "failed",
+            reason=_cut(reason) if reason is not None else None,
+            message=_bounded(handler.message),
+            labels=_few(handler.labels),
+            notify=_few(handler.notify),
+        )
+    )
+
+
+def pass_on(step: Step) -> None:
+    """Order what is not stored yet, once for each reading of the journal."""
+    session = step.session
+    for key, called in session.untold.items():
+        if key not in session.telling:
+            session.telling.add(key)
+            step.effects.append(f.PassOn(called))
+
+
+def passed_on(step: Step, phase_id: str, attempt: int) -> None:
+    """It is stored: note that, so that nobody orders it again."""
+    if (phase_id, attempt) in step.session.untold:
+        step.emit(e.HandlerPassedOn(phase_id=phase_id, attempt=attempt))
+
+
+def _bounded(lines: Iterable[str]) -> tuple[str, ...]:
+    found: list[str] = []
+    left = TEXT_MAX
+    for line in lines:
+        if left <= 0:
+            break
+        found.append(_cut(line, left))
+        left -= len(line) + 1
+    return tuple(found)
+
+
+def _few(pairs: Mapping[str, str]) -> dict[str, str]:
+    chosen = list(pairs.items())[:PAIRS_MAX]
+    return {_cut(key, VALUE_MAX): _cut(value, VALUE_MAX) for key, value in chosen}
+
+
+def _cut(text: str, most: int = TEXT_MAX) -> str:
+    return text if len(text) <= most else text[:most] + "..."
