@@ -14,7 +14,7 @@ from nats.js.errors import NotFoundError
 from planter_protocol import PlanClient, RequestRefused
 from planter_testkit.nats import running_nats_server
 from planter_testkit.planners import judged, running_planner
-from planter_testkit.scripted import scripted_runtime
+from planter_testkit.scripted import ScriptedRuntime, scripted_runtime
 
 TWO = """\
 - {kind: Phase, id: fetch, spec: {x-run: {noop: {}}}}
@@ -35,8 +35,9 @@ class Ended(NamedTuple):
 class Site:
     """A server with a planner and a runtime, and a folder for manifests."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, runtime: ScriptedRuntime) -> None:
         self.url = url
+        self.runtime = runtime
         self.folder = folder
 
     def manifest(self, text: str) -> str:
@@ -62,17 +63,17 @@ class Site:
 
 
 @asynccontextmanager
-async def running_site(folder: Path):
+async def running_site(folder: Path, script=lambda _: {"status": "complete"}):
     async with (
         running_nats_server(folder) as server,
         running_planner(server.url, folder),
-        scripted_runtime(server.url, script=lambda _: {"status": "complete"}),
+        scripted_runtime(server.url, script=script) as runtime,
         PlanClient.connected(server.url) as client,
     ):
         async with asyncio.timeout(DEADLINE_SECONDS):
             while not (await client.planner_info()).runtimes:
                 await asyncio.sleep(0.01)
-        yield Site(server.url, folder)
+        yield Site(server.url, folder, runtime)
 
 
 def phases(*specs: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -215,6 +216,54 @@ async def test_a_running_session_is_replanned_and_what_is_unchanged_keeps_its_at
     assert (verdict.status, state.status) == ("complete", "complete")
 
 
+async def seen(client: PlanClient, session: str, kind: str, **fields: Any) -> None:
+    """Wait until the journal has such an event."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        async for commit in client.watch(session, until_ended=False):
+            for event in commit.events:
+                if event["type"] == kind and all(event.get(key) == value for key, value in fields.items()):
+                    return
+
+
+async def test_apply_follows_a_replan_to_the_end_and_so_does_who_was_following_before(tmp_path):
+    slow = "- {kind: Phase, id: slow, spec: {x-run: {noop: {}}}}\n"
+    wrong = slow + "- {kind: Phase, id: wrong, spec: {x-run: {noop: {}}, description: first}}\n"
+    held: dict[str, dict[str, Any]] = {}
+
+    def first_attempts_are_held(target: dict[str, Any]) -> dict[str, Any] | None:
+        if target["phaseId"] == "new" or target["attempt"] > 1:
+            return {"status": "complete"}
+        names = ("phaseId", "attempt", "fence", "dispatchId", "runtimeId")
+        held[target["phaseId"]] = {name: target[name] for name in names}
+        return None
+
+    async with (
+        running_site(tmp_path, first_attempts_are_held) as site,
+        PlanClient.connected(site.url) as client,
+    ):
+        before = asyncio.create_task(site.planter("apply", site.manifest(wrong), "--yes", "--session", "s"))
+        await seen(client, "s", "PhaseTargeted", phaseId="wrong")
+        file = site.manifest(wrong.replace("first", "second") + slow.replace("slow", "new"))
+        shown = await site.planter("plan", file, "--session", "s")
+        refused = await site.planter("apply", file, "--yes", "--session", "s")
+        replanning = asyncio.create_task(site.planter("apply", file, "--yes", "--session", "s", "--replan"))
+        await seen(client, "s", "PlanApplied", revision=2)
+        await site.runtime.report("s", [{**held["wrong"], "status": "cancelled"}])
+        await seen(client, "s", "PhaseCompleted", phaseId="wrong", attempt=2)
+        await site.runtime.report("s", [{**held["slow"], "status": "complete"}])
+        after, first = await replanning, await before
+        state = await client.get_state("s")
+
+    assert "  ~ wrong  changed, runs again; attempt 1 on scripted is cancelled" in shown.out
+    assert "    slow   goes on: attempt 1 on scripted" in shown.out
+    assert "--replan" in shown.err
+    assert (refused.status, "session.busy" in refused.err) == (5, True)
+    assert (first.status, after.status) == (0, 0)
+    assert "session s complete: 3 phases" in first.err
+    assert "session s complete: 3 phases" in after.err
+    assert {one.phase_id: one.attempt for one in state.phases} == {"slow": 1, "wrong": 2, "new": 1}
+
+
 async def test_a_dry_run_and_a_plan_leave_every_stream_and_bucket_as_they_were(tmp_path):
     many = [{"kind": "Phase", "id": f"p{n:05}", "spec": {"description": "x" * 60}} for n in range(6_000)]
     async with running_site(tmp_path) as site, PlanClient.connected(site.url) as client:
@@ -265,10 +314,7 @@ async def test_explain_says_what_is_missing_and_that_nothing_matches_is_in_the_j
     async with running_site(tmp_path) as site:
         applying = asyncio.create_task(site.planter("apply", site.manifest(text), "--yes", "--session", "s"))
         async with PlanClient.connected(site.url) as client:
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                async for commit in client.watch("s", until_ended=False):
-                    if any(event["type"] == "PhaseUnmatched" for event in commit.events):
-                        break
+            await seen(client, "s", "PhaseUnmatched", phaseId="odd")
             one = await site.planter("explain", "s", "odd")
             every = await site.planter("explain", "s")
             document = await site.planter("explain", "s", "next", "--output", "json")

@@ -114,6 +114,21 @@ def test_the_wait_for_a_stop_is_bounded_and_the_report_that_comes_later_is_stale
     assert world.statuses()["a"] == "targeted"
 
 
+def test_only_the_attempt_that_is_to_stop_can_say_that_it_has_stopped() -> None:
+    world = World(runtime())
+    world.start(plan(phase("a", max_attempts=2, backoff=Backoff(initial_ms=0))))
+    earlier = i.ReportComplete(**world.echo("a"))
+    world.fail("a")
+    world.pass_time(1)
+    world.replan(plan(phase("a", digest="edited")))
+
+    world.step(earlier)
+    world.step(i.ReportComplete(phase_id="a", sequence=world._number()))
+
+    assert list(world.session.stopping) == ["a"]
+    assert world.open() == []
+
+
 def test_a_runtime_that_is_lost_while_it_should_stop_has_stopped() -> None:
     world = World(runtime("r1", slots=1), runtime("r2", slots=1))
     world.start(plan(phase("a")))
@@ -213,7 +228,8 @@ def test_heartbeats_are_still_those_of_their_phase() -> None:
     world.step(i.ReportHeartbeat(**world.echo("beats")))
 
     world.replan(plan(phase("beats", heartbeat_ms=10_000), phase("refused")))
-    world.pass_time(20_000)
+    for _ in range(20):
+        world.pass_time(1_000)
 
     assert world.statuses()["beats"] == "running"
 

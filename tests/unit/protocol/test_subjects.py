@@ -9,7 +9,8 @@ from planter_protocol.names import InvalidName, is_token, new_session_id
 
 
 @pytest.mark.parametrize(
-    "verb", ["start", "control", "ack", "report", "target", "state", "events", "log", "get_state", "diff"]
+    "verb",
+    ["start", "control", "ack", "report", "target", "state", "events", "log", "get_state", "diff", "explain"],
 )
 def test_session_subjects_are_those_of_the_protocol_and_parse_back(verb: str) -> None:
     subject = getattr(subjects, verb)("nightly-7")

@@ -153,6 +153,7 @@ class Rubbish:
             (f"plan.session.{victim}.get_state", junk),
             (f"plan.session.{victim}.diff", junk),
             (f"plan.session.{victim}.explain", junk),
+            (f"plan.session.{victim}.explain", junk),
             ("plan.session.a$b.get_state", junk),
             ("plan.planner.info", junk),
         ]
