@@ -163,7 +163,7 @@ def field_changes(before: PhaseSpec, after: PhaseSpec) -> list[messages.FieldCha
 def _leaves(spec: PhaseSpec) -> dict[str, Any]:
     """A phase as paths and values, in the words of a manifest."""
     plain = msgspec.json.decode(msgspec.json.encode(spec))
-    for name in ("id", "digest", "kind"):
+    for name in ("id", "digest", "kind", "templated", "uses"):  # what follows from other fields
         plain.pop(name, None)
     found: dict[str, Any] = {}
     for name, value in plain.items():
