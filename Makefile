@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PARTS  := protocol/src schemas/src runtime/src planter/src
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test sim faults bench mutants asyncapi format lint types imports unit clean
+.PHONY: help setup demo check test conformance sim faults bench mutants asyncapi format lint types imports unit clean
 
 help:  ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,10 @@ unit: $(BIN)/.ready
 test: check  ## the whole suite
 	$(BIN)/python -m pytest -q --tb=short -n 3 --dist worksteal tests/integration tests/examples tests/faults
 	$(BIN)/python -m pytest -q --tb=short tests/sim
+	$(BIN)/python -m pytest -q --tb=short tests/conformance
+
+conformance: $(BIN)/.ready  ## try a server against the protocol, over the wire: NATS_URL=, HTTP_URL=, RUNTIME_URL=, else Planter
+	$(BIN)/python -m pytest -q --tb=short tests/conformance
 
 sim: $(BIN)/.ready  ## play simulated histories: SEEDS=10000, or one with its trace: SEED=42
 	$(BIN)/python scripts/sim.py $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000))

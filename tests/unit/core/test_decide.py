@@ -313,6 +313,52 @@ def test_without_a_matching_runtime_the_phase_is_offered_openly_and_a_bare_runti
     assert world.session.status == "complete"
 
 
+def test_a_runtime_that_advances_by_itself_is_believed_before_its_next_phase_was_offered() -> None:
+    world = World()
+    world.start(plan(phase("a", kind=None), phase("b", "a", kind=None), phase("c", "b", kind=None)))
+
+    world.step(
+        i.ReportComplete(phase_id="a"),
+        i.ReportRunning(phase_id="b"),
+        i.ReportComplete(phase_id="c"),  # too early: b is not complete
+        i.ReportComplete(phase_id="b"),
+    )
+
+    assert world.statuses() == {"a": "complete", "b": "complete", "c": "targeted"}
+    assert [state.attempt for state in world.session.phases] == [1, 1, 1]
+    assert picture(world.replayed()) == picture(world.session)
+
+
+def test_what_a_registered_runtime_is_to_get_is_not_taken_from_reports_without_a_fence() -> None:
+    world = World(runtime(slots=1))
+    world.start(plan(phase("a"), phase("b")))
+
+    world.step(i.ReportComplete(phase_id="b"))
+
+    assert world.statuses() == {"a": "targeted", "b": "ready"}
+
+
+def test_a_paused_session_does_not_believe_that_a_runtime_has_gone_on() -> None:
+    world = World()
+    world.start(plan(phase("a", kind=None), phase("b", "a", kind=None)))
+    world.command("pause")
+
+    world.step(i.ReportComplete(phase_id="a"), i.ReportComplete(phase_id="b"))
+
+    assert world.statuses() == {"a": "complete", "b": "ready"}
+
+
+def test_a_start_that_comes_with_a_plan_of_no_phases_is_no_conflict() -> None:
+    world = World()
+
+    empty = i.StartPlan(sequence=101, plan=plan(digest="empty"))
+    world.step(empty, i.StartPlan(sequence=102, plan=plan(phase("a", kind=None))))
+
+    assert (world.session.revision, world.open()) == (2, ["a"])
+    assert "InputRefused" not in world.event_names()
+    assert picture(world.replayed()) == picture(world.session)
+
+
 def test_an_open_offer_moves_to_a_registered_runtime_that_appears() -> None:
     world = World()
     world.start(plan(phase("a")))

@@ -28,7 +28,7 @@ from planter.core.session import STOPS, Session
 from planter.core.starts import start
 from planter.core.status import PHASE_OPEN, PHASE_TERMINAL, PhaseStatus, SessionStatus
 from planter.core.step import Step
-from planter.core.targeting import re_place, target_ready
+from planter.core.targeting import is_offered_openly, re_place, target_ready
 from planter.core.timeouts import timer_fired
 
 TARGETS_MAX = 1_000
@@ -101,6 +101,7 @@ def _has_moved(session: Session, index: int) -> bool:
 def _take(step: Step, given: i.AnyInput) -> None:
     match given:
         case i.StartPlan():
+            _end_what_is_over(step)
             start(step, given)
         case i.Refuse():
             step.refuse(given.sequence, given.code, given.text, given.problems)
@@ -126,6 +127,17 @@ def _take(step: Step, given: i.AnyInput) -> None:
             _forget(step, given)
         case _:
             assert_never(given)
+
+
+def _end_what_is_over(step: Step) -> None:
+    """A plan that has nothing to do is no conflict for a start that comes in the same step.
+
+    One that ends in this step is: its phases still have news to tell, by their places in it.
+    """
+    session = step.session
+    has_news = bool(session.touched or step.effects or session.stopping or session.untold)
+    if session.status is SessionStatus.RUNNING and is_over(session) and not has_news:
+        _end_session(step)
 
 
 def _unheard(step: Step, given: i.Unheard) -> None:
@@ -215,6 +227,8 @@ def _report(step: Step, given: _Report) -> None:
     ):
         step.emit(e.ExternalCompleted(phase_id=given.phase_id))
         return
+    if not is_stopping:
+        _offer_what_is_reported(step, given)
     index = None if is_stopping else _current(step, given)
     if index is None:
         return
@@ -256,6 +270,18 @@ def _report(step: Step, given: _Report) -> None:
                 )
         case _:
             assert_never(given)
+
+
+def _offer_what_is_reported(step: Step, given: _Report) -> None:
+    """A runtime that decides about progress itself waits for no target: its report may be the quicker one."""
+    session = step.session
+    index = session.graph.index.get(given.phase_id)
+    if given.fenced or index is None or session.phases[index].status is not PhaseStatus.READY:
+        return
+    is_going_on = session.status is SessionStatus.RUNNING and not session.cancelling
+    if is_going_on and session.failing is None and is_offered_openly(step, index):
+        attempt = session.phases[index].attempt + 1
+        step.emit(e.PhaseTargeted(phase_id=given.phase_id, attempt=attempt))
 
 
 def _started(step: Step, index: int, given: i.ReportRunning | i.ReportHeartbeat) -> None:

@@ -87,9 +87,15 @@ def re_place(step: Step) -> None:
     session = step.session
     for index in sorted(session.offered):
         phase = session.phases[index]
-        if not phase.accepted and step.fleet.matching(session.graph.groups[session.graph.group_of[index]]):
+        if not phase.accepted and not is_offered_openly(step, index):
             reason = "a registered runtime matches now"
             step.emit(e.PhaseWithdrawn(phase_id=session.spec(index).id, attempt=phase.attempt, reason=reason))
+
+
+def is_offered_openly(step: Step, index: int) -> bool:
+    """Whether no registered runtime matches the phase."""
+    graph = step.session.graph
+    return not step.fleet.matching(graph.groups[graph.group_of[index]])
 
 
 def is_waiting(session: Session) -> bool:

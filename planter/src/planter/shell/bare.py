@@ -31,6 +31,8 @@ class BareListener:
         self._nc = nc
         self._js = js
         self._subscriptions: dict[str, Subscription] = {}
+        self._sessions: dict[str, Session] = {}
+        """Those that are listened to."""
 
     async def follow(self, session: Session) -> None:
         """Begin or end listening, as the session needs; called before its targets are published."""
@@ -45,6 +47,9 @@ class BareListener:
             self._subscriptions[session.id] = await self._nc.subscribe(subject, cb=self._on_state)
         elif listening and not wanted:
             await self._subscriptions.pop(session.id).unsubscribe()
+            self._sessions.pop(session.id, None)
+        if wanted:
+            self._sessions[session.id] = session
 
     async def _on_state(self, message: Msg) -> None:
         parsed = subjects.parse_session(message.subject)
@@ -63,8 +68,10 @@ class BareListener:
             if state.status == "failed"
             else None,
         )
-        # Several planners may hear the same message: the stream keeps one.
-        digest = hashlib.sha256(message.subject.encode() + b"\0" + message.data).hexdigest()[:32]
+        # Several planners may hear the same message: the stream keeps one. Two attempts may be reported in
+        # the same words within a second, the finest time that the protocol's examples know: both count.
+        meant = f"{message.subject}/{self._attempt(parsed.session, state.phase_id)}/"
+        digest = hashlib.sha256(meant.encode() + message.data).hexdigest()[:32]
         try:
             await self._js.publish(
                 subjects.report(parsed.session),
@@ -74,3 +81,9 @@ class BareListener:
             )
         except (TimeoutError, NatsError) as error:
             log.warning("state.not_stored", subject=message.subject, error=str(error) or type(error).__name__)
+
+    def _attempt(self, session_id: str, phase_id: str) -> int:
+        """The number of the phase's attempt; 0 for a phase that the plan does not have."""
+        session = self._sessions.get(session_id)
+        index = session.graph.index.get(phase_id) if session is not None else None
+        return session.phases[index].attempt if session is not None and index is not None else 0
