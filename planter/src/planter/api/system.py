@@ -85,7 +85,7 @@ async def get_readiness(request: Request, verbose: _VerboseQuery = None) -> Resp
     summary="Prometheus metrics",
     responses={
         200: {"description": "Text.", "content": {"text/plain": {"schema": {"type": "string"}}}},
-        **problems(503),
+        **problems(),
     },
 )
 async def get_metrics(request: Request) -> Response:
@@ -111,7 +111,9 @@ async def list_problems() -> Response:
     summary="One problem type",
     responses={200: answer(answers.ProblemKind, "What it means."), **problems(404)},
 )
-async def get_problem(name: Annotated[str, Path(alias="slug", max_length=64)]) -> Response:
+async def get_problem(
+    name: Annotated[str, Path(alias="slug", max_length=64, examples=["manifest-invalid"])],
+) -> Response:
     """Where the `type` of a problem leads."""
     for code in KINDS:
         if slug(code) == name:
