@@ -91,6 +91,7 @@ class PlanClient:
         session: str | None = None,
         dry_run: bool = False,
         confirm: float | None = 10.0,
+        target_phase: str | None = None,
     ) -> Submitted:
         """Publish a manifest to ``plan.session.<id>.start`` and, by default, wait for the planner's answer.
 
@@ -99,6 +100,7 @@ class PlanClient:
             session: the session's id; None makes a new one.
             dry_run: check only.
             confirm: seconds to wait until a planner has taken it in; None does not wait.
+            target_phase: run this phase and what it needs, and stop.
 
         Raises:
             RequestRefused: the manifest is invalid, or the session executes another one.
@@ -106,7 +108,7 @@ class PlanClient:
             JetStreamUnavailable: the input stream does not answer.
         """
         session = session_id(session) if session else new_session_id()
-        message = await self._start_message(manifest, dry_run=dry_run)
+        message = await self._start_message(manifest, dry_run=dry_run, target_phase=target_phase)
         after = await last_sequence(self.nc, assets.JOURNAL, subjects.journal(session))
         sequence = await self._publish(subjects.start(session), message)
         submitted = Submitted(session, sequence, after)
@@ -226,9 +228,11 @@ class PlanClient:
             phases.extend(state.phases)
         return msgspec.structs.replace(state, phases=tuple(phases))
 
-    async def diff(self, session: str, manifest: Any, *, timeout: float = 10.0) -> messages.Diff:
+    async def diff(
+        self, session: str, manifest: Any, *, timeout: float = 10.0, target_phase: str | None = None
+    ) -> messages.Diff:
         """What the manifest would change in the session; changes nothing."""
-        message = await self._start_message(manifest, dry_run=True)
+        message = await self._start_message(manifest, dry_run=True, target_phase=target_phase)
         return await self._request(subjects.diff(session), message, messages.Diff, timeout)
 
     async def planner_info(self, *, timeout: float = 2.0) -> messages.PlannerInfo:
@@ -237,14 +241,18 @@ class PlanClient:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    async def _start_message(self, manifest: Any, *, dry_run: bool) -> messages.Start:
+    async def _start_message(
+        self, manifest: Any, *, dry_run: bool, target_phase: str | None = None
+    ) -> messages.Start:
         data = _manifest_json(manifest)
         if len(data) <= _INLINE_BYTES_MAX:
-            return messages.Start(manifest=msgspec.Raw(data), dry_run=dry_run)
+            return messages.Start(manifest=msgspec.Raw(data), dry_run=dry_run, target_phase=target_phase)
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         await store_object(self.js, digest, data)
         return messages.Start(
-            manifest_ref=messages.ManifestRef(digest=digest, size=len(data)), dry_run=dry_run
+            manifest_ref=messages.ManifestRef(digest=digest, size=len(data)),
+            dry_run=dry_run,
+            target_phase=target_phase,
         )
 
     async def _publish(self, subject: str, message: Any) -> int:

@@ -44,6 +44,8 @@ class Start(Message, frozen=True):
     manifest_ref: ManifestRef | None = None
     dry_run: bool = False
     """Check and say what would happen; commit nothing."""
+    target_phase: str | None = None
+    """Run this phase and what it needs, and stop; instead of the manifest's own ``targetPhase``."""
 
 
 class Control(Message, frozen=True):
@@ -324,6 +326,8 @@ class SessionState(Message, frozen=True):
     status: str
     revision: int = 0
     plan_digest: str | None = None
+    target_phase: str | None = None
+    """The plan goes up to this phase; what it does not need of the manifest is left out."""
     reason: str | None = None
     created: str | None = None
     updated: str | None = None

@@ -4,6 +4,7 @@ import random
 
 import msgspec
 
+from planter.compile.target import up_to
 from planter.core import inputs as i
 from planter.core.deadlines import clocks, run_out
 from planter.core.plan import Backoff, FailureAction, Handler, Plan
@@ -37,7 +38,8 @@ def random_plan(draw: random.Random) -> Plan:
         )
         for n, name in enumerate(names)
     ]
-    return plan(*phases)
+    whole = plan(*phases)
+    return up_to(whole, draw.choice(names)) or whole if names and draw.random() < 0.3 else whole
 
 
 def random_input(draw: random.Random, world: World, old: list[i.AnyInput]) -> i.AnyInput | None:

@@ -67,7 +67,8 @@ async def dry(request: Request) -> int:
     """``--dry-run``: the order, and what would change in the session."""
     order = levels(request.read.plan)
     async with connected(request.nats) as client:
-        diff = await client.diff(request.session, request.read.canonical())
+        read = request.read
+        diff = await client.diff(request.session, read.canonical(), target_phase=read.target)
     if request.output is Output.TEXT:
         for line in (*order_lines(order), "", *diff_lines(diff)):
             data(line)
@@ -198,7 +199,8 @@ async def _submit_all(client: PlanClient, request: Request) -> tuple[Submitted, 
 async def _submit(client: PlanClient, request: Request) -> Submitted:
     # Asked first, because without a planner the manifest would lie in the stream and start unasked later.
     await client.planner_info()
-    return await client.submit(request.read.canonical(), session=request.session)
+    read = request.read
+    return await client.submit(read.canonical(), session=request.session, target_phase=read.target)
 
 
 async def _start(client: PlanClient, request: Request, submitted: Submitted, logs_after: int) -> Starting:

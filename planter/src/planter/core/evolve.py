@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from planter.core import events as e
+from planter.core.aside import left_aside
 from planter.core.deadlines import arm, has_begun
 from planter.core.graph import graph_of
 from planter.core.plan import FailureAction
@@ -131,7 +132,9 @@ def _consider(session: Session, index: int, at: int) -> None:
 def _plan_applied(session: Session, event: e.PlanApplied, at: int) -> None:
     assert event.plan is not None, "the shell resolves plan_ref before it folds"
     pairs = zip(session.graph.plan.phases, session.phases, strict=True)
-    before = {spec.id: (spec, phase) for spec, phase in pairs}
+    former = {spec.id: (spec, phase) for spec, phase in pairs}
+    before = {**session.aside, **former} if session.aside else former
+    earlier = session.graph
     ids = {spec.id for spec in event.plan.phases}
     session.known |= {name for name, (_, phase) in before.items() if _is_done(phase) and name not in ids}
     session.graph = graph_of(event.plan)
@@ -147,6 +150,9 @@ def _plan_applied(session: Session, event: e.PlanApplied, at: int) -> None:
         unchanged = old_spec is not None and old_spec.digest == spec.digest
         if old is not None and unchanged and needs_kept and _is_done(old):
             session.phases[index] = old
+    if event.plan.target is not None or session.aside:
+        ordered = {earlier.plan.phases[n].id: former[earlier.plan.phases[n].id] for n in earlier.order}
+        session.aside = left_aside(session.graph, session.phases, ordered, session.aside)
     session.status = SessionStatus.RUNNING
     session.reason = None
     session.failing = None
@@ -226,6 +232,8 @@ def _phases_reset(session: Session, event: e.PhasesReset, at: int) -> None:
         phase = session.phases[index]
         session.phases[index] = PhaseState(attempt=phase.attempt, budget_from=phase.attempt)
         session.touched[index] = None
+    if session.aside:
+        session.aside = left_aside(session.graph, session.phases, {}, session.aside)
     _reindex(session, at)
 
 
