@@ -95,6 +95,7 @@ class PlanClient:
         replan: bool = False,
         expect_digest: str | None = None,
         expect_revision: int | None = None,
+        target_phase: str | None = None,
     ) -> Submitted:
         """Publish a manifest to ``plan.session.<id>.start`` and, by default, wait for the planner's answer.
 
@@ -106,6 +107,7 @@ class PlanClient:
             replan: apply it to the session even while that runs.
             expect_digest: digest of the plan that was reviewed.
             expect_revision: revision of the session that it was reviewed against.
+            target_phase: run this phase and what it needs, and stop.
 
         Raises:
             RequestRefused: the manifest is invalid, the session executes another one, or what was reviewed
@@ -115,10 +117,10 @@ class PlanClient:
         """
         session = session_id(session) if session else new_session_id()
         if dry_run:
-            found = await self.diff(session, manifest)
+            found = await self.diff(session, manifest, target_phase=target_phase)
             return Submitted(session, 0, 0, found.base_revision, found.plan_digest)
         message = msgspec.structs.replace(
-            await self._start_message(manifest),
+            await self._start_message(manifest, target_phase=target_phase),
             replan=replan,
             expect_digest=expect_digest,
             expect_revision=expect_revision,
@@ -258,7 +260,9 @@ class PlanClient:
         request = messages.GetState(offset=offset)
         return await self._request(subjects.get_state(session), request, messages.SessionState, timeout)
 
-    async def diff(self, session: str, manifest: Any, *, timeout: float = 10.0) -> messages.Diff:
+    async def diff(
+        self, session: str, manifest: Any, *, timeout: float = 10.0, target_phase: str | None = None
+    ) -> messages.Diff:
         """What the manifest would change in the session; changes nothing.
 
         A manifest that is too large for a message is stored under its digest first, as it is for a start.
@@ -267,7 +271,8 @@ class PlanClient:
             RequestRefused: the manifest is invalid, or the session's id is not used any more.
             PlannerUnavailable: no planner answers.
         """
-        message = msgspec.structs.replace(await self._start_message(manifest), dry_run=True)
+        start = await self._start_message(manifest, target_phase=target_phase)
+        message = msgspec.structs.replace(start, dry_run=True)
         return await self._request(subjects.diff(session), message, messages.Diff, timeout)
 
     async def explain(
@@ -289,13 +294,14 @@ class PlanClient:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    async def _start_message(self, manifest: Any) -> messages.Start:
+    async def _start_message(self, manifest: Any, *, target_phase: str | None = None) -> messages.Start:
         data = _manifest_json(manifest)
         if len(data) <= INLINE_BYTES_MAX:
-            return messages.Start(manifest=msgspec.Raw(data))
+            return messages.Start(manifest=msgspec.Raw(data), target_phase=target_phase)
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         await store_object(self.js, digest, data)
-        return messages.Start(manifest_ref=messages.ManifestRef(digest=digest, size=len(data)))
+        reference = messages.ManifestRef(digest=digest, size=len(data))
+        return messages.Start(manifest_ref=reference, target_phase=target_phase)
 
     async def _publish(self, subject: str, message: Any) -> int:
         """Confirmed publish; a repeated one carries the same id, so the stream keeps it once."""

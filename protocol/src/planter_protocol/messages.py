@@ -50,6 +50,8 @@ class Start(Message, frozen=True):
     """Digest of the plan that was reviewed; another one is refused as ``plan.stale``."""
     expect_revision: int | None = None
     """Revision that it was reviewed against, 0 for none; another one is refused as ``plan.stale``."""
+    target_phase: str | None = None
+    """Run this phase and what it needs, and stop; instead of the manifest's own ``targetPhase``."""
 
 
 class Control(Message, frozen=True):
@@ -330,6 +332,8 @@ class SessionState(Message, frozen=True):
     status: str
     revision: int = 0
     plan_digest: str | None = None
+    target_phase: str | None = None
+    """The plan goes up to this phase; what it does not need of the manifest is left out."""
     reason: str | None = None
     created: str | None = None
     updated: str | None = None

@@ -60,6 +60,7 @@ def judge(session: str, commits: Sequence[tuple[int, Commit]], plans: Mapping[st
     fences: dict[str, int] = {}
     known: set[str] = set()
     stopping: dict[str, int] = {}
+    aside: dict[str, _Phase] = {}
     inputs: set[int] = set()
     last_sequence = 0
     for expected, (sequence, commit) in enumerate(commits, start=1):
@@ -75,11 +76,13 @@ def judge(session: str, commits: Sequence[tuple[int, Commit]], plans: Mapping[st
         for event in commit.events:
             if event["type"] == "PlanApplied":
                 plan = event.get("plan") or plans[event["planRef"]]
-                before = phases
+                before = {**aside, **phases}
                 phases = _new_plan(plan, before, known)
                 is_live = event.get("replan", False)
                 _must(is_live == (verdict.status == "running"), "I8 termination", where, f"replan: {is_live}")
                 _settle(phases, before, stopping, live=is_live)
+                left = {name: one for name, one in before.items() if name not in phases}
+                aside = _still_done(left, phases) if plan.get("target") else {}
                 verdict.status = "running"
                 verdict.phases = len(phases)
             elif event["type"] == "SessionEnded":
@@ -93,6 +96,7 @@ def judge(session: str, commits: Sequence[tuple[int, Commit]], plans: Mapping[st
                 for name in event["phaseIds"]:
                     phases[name].status, phases[name].satisfied = "waiting", False
                     phases[name].cleared = phases[name].left_out = False
+                aside = _still_done(aside, phases)
             elif event["type"] == "AttemptStopped":
                 known_as = stopping.pop(event["phaseId"], None)
                 _must(known_as == event["attempt"], "I6 result", where, f"{event} was not to stop")
@@ -129,6 +133,18 @@ def _new_plan(plan: Any, before: Mapping[str, _Phase], known: set[str]) -> dict[
             is_taken=old.is_taken if old else False,
         )
     return found
+
+
+def _still_done(left: Mapping[str, _Phase], phases: Mapping[str, _Phase]) -> dict[str, _Phase]:
+    """What a plan up to a target phase leaves out, and what counts still: done, as is all that it needs."""
+    found = {name: phase for name, phase in left.items() if phase.satisfied}
+    while True:
+        fits = {name for name in phases if phases[name].satisfied} | set(found)
+        fallen = [name for name, phase in found.items() if not fits.issuperset(phase.needs)]
+        if not fallen:
+            return found
+        for name in fallen:
+            del found[name]
 
 
 def survivors(after: Mapping[str, _Phase], before: Mapping[str, _Phase], *, live: bool) -> set[str]:

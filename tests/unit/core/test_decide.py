@@ -582,3 +582,22 @@ def test_a_reset_need_that_is_on_use_is_demanded_again_by_who_was_ready_already(
     world.step(failed, i.Command(sequence=world._number(), verb="retry"))
 
     assert world.statuses() == {"lazy": "targeted", "user": "pending"}
+
+
+def test_an_attempt_that_was_reported_before_it_was_offered_is_never_the_second_in_one_commit() -> None:
+    world = World(runtime())
+    world.start(
+        plan(phase("a"), phase("b", "a", kind="exotic", max_attempts=2, backoff=Backoff(initial_ms=0)))
+    )
+
+    report = i.ReportFailed(
+        phase_id="b", fenced=False, attempt=0, fence=0, runtime_id=None, sequence=900, message="x"
+    )
+    world.step(i.ReportComplete(**world.echo("a")), report)
+    world.settle()
+
+    fences = [
+        sequence for sequence, _, events, _ in world.journal for e in events if "Targeted" in type(e).__name__
+    ]
+    assert len(fences) == 3
+    assert fences == sorted(set(fences))

@@ -30,21 +30,29 @@ class Read(NamedTuple):
         return len(self.problems) - self.errors
 
     def canonical(self) -> list[dict[str, Any]]:
-        """The phases that run, in canonical spelling: what is sent to a planner."""
+        """All phases in canonical spelling: what is sent to a planner, with ``target``."""
         assert self.loaded.manifest is not None
-        return [phase.to_json() for phase in self.loaded.manifest.selected()]
+        return self.loaded.manifest.to_json()
+
+    @property
+    def target(self) -> str | None:
+        """The phase that the plan goes up to."""
+        return self.plan.target if self.plan is not None else None
 
 
-def read_manifest(file: str, variables: Mapping[str, str], *, strict: bool = False) -> Read:
+def read_manifest(
+    file: str, variables: Mapping[str, str], *, strict: bool = False, target: str | None = None
+) -> Read:
     """Load and compile a manifest file, or standard input for ``-``.
 
-    Never raises for a bad file: that is a problem like any other.
+    ``target`` is the phase to go up to, instead of the manifest's own. Never raises for a bad file: that is a
+    problem like any other.
     """
     import planter_schemas as schemas  # noqa: PLC0415
     from planter.compile.phases import compile_manifest  # noqa: PLC0415
 
     loaded = schemas.load_manifest_file(file, variables=variables, strict=strict)
-    compiled = compile_manifest(loaded)
+    compiled = compile_manifest(loaded, target)
     refused = any(problem.severity == "error" or strict for problem in compiled.problems)
     return Read(
         loaded.source,

@@ -172,6 +172,8 @@ def status_head(state: "SessionState") -> str:
         f"  Started: {local_time(state.created)}, revision {state.revision}",
         f"   Phases: {counted(len(state.phases), 'phase')}" + (f" ({listed})" if listed else ""),
     ]
+    if state.target_phase is not None:
+        lines.append(f"   Target: up to phase {state.target_phase}, the others are left out")
     if state.reason:
         lines.append(f"   Reason: {one_line(state.reason, 300)}")
     return "\n".join(lines)

@@ -28,6 +28,10 @@ def run(
         str | None, typer.Option("--session", metavar="ID", help="Id of the session [from the file's name].")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")] = False,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", metavar="PHASE", help="Run up to this phase, and stop: it and its needs."),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Submit, and do not wait.")] = False,
     output: Annotated[Output, typer.Option("--output", "-o", help="text, json or ndjson.")] = Output.TEXT,
     local: Annotated[
@@ -73,7 +77,7 @@ def run(
     )
     from planter.cli.loading import read_manifest, show_problems  # noqa: PLC0415
 
-    read = read_manifest(file, variables(var), strict=strict)
+    read = read_manifest(file, variables(var), strict=strict, target=target)
     show_problems(read)
     if read.plan is None:
         return Exit.INVALID

@@ -176,12 +176,14 @@ async def _submit_all(client: PlanClient, request: Request) -> tuple[Submitted, 
 async def _submit(client: PlanClient, request: Request) -> Submitted:
     # Asked first, because without a planner the manifest would lie in the stream and start unasked later.
     await client.planner_info()
+    read = request.read
     return await client.submit(
-        request.read.canonical(),
+        read.canonical(),
         session=request.session,
         replan=request.replan,
         expect_digest=request.expect_digest,
         expect_revision=request.expect_revision,
+        target_phase=read.target,
     )
 
 

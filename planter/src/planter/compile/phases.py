@@ -30,14 +30,23 @@ class Compiled(NamedTuple):
     problems: tuple[schemas.Problem, ...]
 
 
-def compile_manifest(loaded: schemas.Loaded) -> Compiled:
+def compile_manifest(loaded: schemas.Loaded, target: str | None = None) -> Compiled:
     """The plan of a manifest, with the problems of reading and those of its graph.
 
-    Phases outside the target phase's needs are left out (``targetPhase``).
+    Phases outside the target phase's needs are left out.
+
+    Args:
+        loaded: the manifest.
+        target: the target phase; None takes the manifest's own ``targetPhase``, if it has one.
     """
-    if loaded.manifest is None:
+    manifest = loaded.manifest
+    if manifest is None:
         return Compiled(None, loaded.problems)
-    selected = loaded.manifest.selected()
+    if target is not None:
+        if all(phase.id != target for phase in manifest.phases):
+            return Compiled(None, (*loaded.problems, _target_problem(loaded, target)))
+        manifest = manifest.model_copy(update={"target_phase": target})
+    selected = manifest.selected()
     cycle = shortest_cycle({phase.id: phase.wait_for for phase in selected})
     if cycle is not None:
         return Compiled(None, (*loaded.problems, _cycle_problem(loaded, cycle)))
@@ -47,7 +56,8 @@ def compile_manifest(loaded: schemas.Loaded) -> Compiled:
     external = {phase.id: frozenset(phase.external) for phase in selected}
     phases = tuple(_spec(phase, external[phase.id]) for phase in selected)
     digest = hashlib.sha256(b"".join(phase.digest.encode() for phase in phases)).hexdigest()
-    return Compiled(Plan(digest=f"sha256:{digest}", phases=phases), loaded.problems)
+    plan = Plan(digest=f"sha256:{digest}", phases=phases, target=manifest.target_phase)
+    return Compiled(plan, loaded.problems)
 
 
 def _spec(phase: schemas.Phase, external: frozenset[str]) -> PhaseSpec:
@@ -100,6 +110,18 @@ def _handler(handler: schemas.Handler | None) -> Handler | None:
     if handler is None:
         return None
     return Handler(message=tuple(handler.message), labels=dict(handler.labels), notify=dict(handler.notify))
+
+
+def _target_problem(loaded: schemas.Loaded, target: str) -> schemas.Problem:
+    """Of a target phase that was asked for from outside the manifest."""
+    from planter_schemas.problems import shown  # noqa: PLC0415  (as all of that package: only for the long way)
+    from planter_schemas.references import Lookalikes  # noqa: PLC0415
+
+    assert loaded.manifest is not None
+    message = f"target phase {shown(target)} does not exist"
+    close = Lookalikes([phase.id for phase in loaded.manifest.phases]).of(target)
+    hint = f"did you mean {shown(close)}?" if close is not None else "`planter graph` shows the phases"
+    return loaded.problem((), "PLT-1206", message, label="no phase with this id", hint=hint)
 
 
 def _cycle_problem(loaded: schemas.Loaded, cycle: list[str]) -> schemas.Problem:

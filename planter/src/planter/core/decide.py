@@ -278,10 +278,13 @@ def _offer_what_is_reported(step: Step, given: _Report) -> None:
     index = session.graph.index.get(given.phase_id)
     if given.fenced or index is None or session.phases[index].status is not PhaseStatus.READY:
         return
+    if given.phase_id in step.unasked:
+        return
     is_going_on = session.status is SessionStatus.RUNNING and not session.cancelling
     if is_going_on and session.failing is None and is_offered_openly(step, index):
         attempt = session.phases[index].attempt + 1
         step.emit(e.PhaseTargeted(phase_id=given.phase_id, attempt=attempt))
+        step.unasked.add(given.phase_id)
 
 
 def _started(step: Step, index: int, given: i.ReportRunning | i.ReportHeartbeat) -> None:

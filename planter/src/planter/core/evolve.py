@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from planter.core import events as e
+from planter.core.aside import left_aside
 from planter.core.deadlines import arm, has_begun
 from planter.core.graph import graph_of
 from planter.core.plan import FailureAction
@@ -161,16 +162,26 @@ def _consider(session: Session, index: int, at: int) -> None:
 def _plan_applied(session: Session, event: e.PlanApplied, at: int) -> None:
     assert event.plan is not None, "the shell resolves plan_ref before it folds"
     graph, old_graph, old = graph_of(event.plan), session.graph, session.phases
-    changes = fates(session, graph, live=event.replan) if old else ()
-    before = {spec.id: phase for spec, phase in zip(old_graph.plan.phases, old, strict=True)}
+    changes = fates(session, graph, live=event.replan) if old or session.aside else ()
+    former = {spec.id: phase for spec, phase in zip(old_graph.plan.phases, old, strict=True)}
+    before = {**{name: phase for name, (_, phase) in session.aside.items()}, **former}
     session.known |= {name for name, phase in before.items() if is_done(phase) and name not in graph.index}
     session.graph = graph
+    session.provisional = [
+        graph.index[spec.id]
+        for spec in (old_graph.plan.phases[index] for index in session.provisional)
+        if spec.id in graph.index
+    ]
     session.revision = event.revision
     session.plan_at = PROVISIONAL
     session.phases = [_fresh(before.get(spec.id)) for spec in event.plan.phases]
     for index, fate in enumerate(changes):
         if fate.keeps:
             session.phases[index] = before[event.plan.phases[index].id]
+    if event.plan.target is not None or session.aside:
+        specs = old_graph.plan.phases
+        ordered = {specs[n].id: (specs[n], old[n]) for n in old_graph.order}
+        session.aside = left_aside(graph, session.phases, ordered, session.aside)
     if event.replan:
         carry_over(session, old_graph, old, at + CANCEL_MS)
     else:
@@ -260,6 +271,8 @@ def _phases_reset(session: Session, event: e.PhasesReset, at: int) -> None:
         phase = session.phases[index]
         session.phases[index] = PhaseState(attempt=phase.attempt, budget_from=phase.attempt)
         session.touched[index] = None
+    if session.aside:
+        session.aside = left_aside(session.graph, session.phases, {}, session.aside)
     _reindex(session, at)
 
 

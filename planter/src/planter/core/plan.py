@@ -137,3 +137,5 @@ class Plan(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     phases: tuple[PhaseSpec, ...] = ()
     version: int = 1
     """Of this format."""
+    target: str | None = None
+    """The phase that the plan goes up to: the rest of its manifest is left out (PMP ``targetPhase``)."""

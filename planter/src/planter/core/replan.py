@@ -57,13 +57,14 @@ def fates(session: Session, graph: Graph, *, live: bool) -> list[Fate]:
     for number in graph.order:
         spec = graph.plan.phases[number]
         at = before.index.get(spec.id)
-        if at is None:
+        former = (before.plan.phases[at], phases[at]) if at is not None else session.aside.get(spec.id)
+        if former is None:
             found[number] = Fate(Cause.ADDED, number, keeps=False)
             continue
-        if before.plan.phases[at].digest != spec.digest:
+        if former[0].digest != spec.digest:
             found[number] = Fate(Cause.CHANGED, number, keeps=False)
             continue
-        old = phases[at]
+        old = former[1]
         moved = next((found[need].root for need in graph.needs[number] if found[need].cause), None)
         if moved is not None:
             waits = old.status in _WAITING and not old.cleared  # a condition is asked again, of other needs

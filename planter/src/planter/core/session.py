@@ -97,6 +97,8 @@ class Session:
         self.unmet: list[int] = []
         #: External ids known as complete.
         self.known: set[str] = set()
+        #: Done phases that the plan leaves out, as it goes up to its target phase only; each after its needs.
+        self.aside: dict[str, tuple[PhaseSpec, PhaseState]] = {}
         #: Why nothing new may start although the session is not over; None while all is well.
         self.failing: str | None = None
         self.cancelling = False

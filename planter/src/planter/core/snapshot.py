@@ -16,6 +16,7 @@ import msgspec
 from planter.core.events import HandlerCalled
 from planter.core.evolve import occupy
 from planter.core.graph import Graph
+from planter.core.plan import PhaseSpec
 from planter.core.session import PhaseState, Session, Stopping
 from planter.core.status import PHASE_OPEN, PhaseStatus, SessionStatus
 
@@ -58,6 +59,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     #: Field of ``PhaseState`` to its value for each phase; JSON as bytes, None when there is none.
     phases: dict[str, list[Any]]
     untold: list[HandlerCalled] = []
+    aside: bytes = b""
+    """JSON: pairs of what the plan had of a phase and its state."""
 
 
 def take(session: Session) -> Snapshot | None:
@@ -92,6 +95,7 @@ def take(session: Session) -> Snapshot | None:
         to_settle=list(session.to_settle),
         phases={name: [_plain(getattr(phase, name)) for phase in session.phases] for name in _NAMES},
         untold=list(session.untold.values()),
+        aside=msgspec.json.encode(list(session.aside.values())) if session.aside else b"",
     )
 
 
@@ -128,6 +132,7 @@ def restore(session: Session, snapshot: Snapshot, graph: Graph) -> None:
     session.stop_due = snapshot.stop_due
     session.arrivals = snapshot.arrivals
     session.known = set(snapshot.known)
+    session.aside = {spec.id: (spec, phase) for spec, phase in _pairs(snapshot.aside)}
     session.taken = _sums(snapshot.taken)
     session.ready = snapshot.ready
     session.timers = snapshot.timers
@@ -169,6 +174,10 @@ def _derive(session: Session) -> None:
                 session.unmet[index] += 1
 
 
+def _pairs(data: bytes) -> list[tuple[PhaseSpec, PhaseState]]:
+    return _aside_decoder.decode(data) if data else []
+
+
 def _columns(snapshot: Snapshot) -> list[list[Any]]:
     """The values of each field, as they were."""
     found: list[list[Any]] = []
@@ -203,6 +212,7 @@ def _sums(distances: list[int]) -> set[int]:
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Snapshot)
+_aside_decoder = msgspec.json.Decoder(list[tuple[PhaseSpec, PhaseState]])
 
 
 def encode(snapshot: Snapshot) -> bytes:

@@ -24,6 +24,8 @@ class Step:
         self.fleet = fleet
         self.events: list[e.AnyEvent] = []
         self.effects: list[f.AnyEffect] = []
+        #: Phases that were targeted before it was their turn, by a report: once in a commit, for their fence.
+        self.unasked: set[str] = set()
 
     def emit(self, event: e.AnyEvent) -> None:
         """Decide a fact."""

@@ -15,7 +15,7 @@ from planter.core.step import Step
 def target_ready(step: Step, targets_max: int) -> bool:
     """Target ready phases while somebody can take them; True when more could be targeted at once."""
     session = step.session
-    left = targets_max
+    left, is_left = targets_max, False
     for number, heap in enumerate(session.ready):
         limit = session.graph.limits[number]
         if not heap or (limit is not None and session.at_work.get(limit.key, 0) >= limit.max):
@@ -32,6 +32,10 @@ def target_ready(step: Step, targets_max: int) -> bool:
             phase = session.phases[index]
             if phase.status is not PhaseStatus.READY or phase.not_before:
                 heappop(heap)  # it was skipped, cancelled, targeted or deferred since
+                continue
+            if step.unasked and session.spec(index).id in step.unasked:
+                held_back.append(heappop(heap))
+                is_left = True
                 continue
             if not session.may_start(index):
                 held_back.append(heappop(heap))  # it may be needed again, should the failed phase be retried
@@ -54,7 +58,7 @@ def target_ready(step: Step, targets_max: int) -> bool:
             heappush(heap, entry)
         if not left and heap:
             return True
-    return False
+    return is_left
 
 
 def _choose(step: Step, index: int, matching: tuple[Runtime, ...], free: dict[str, int]) -> Runtime | None:

@@ -1,4 +1,6 @@
-"""The process that reads one large manifest: its bytes on stdin, the ``Reading`` as JSON on stdout.
+"""The process that reads one large manifest.
+
+On stdin the target phase as a line of JSON, then the manifest; on stdout the ``Reading`` as JSON.
 
 What it needs while it works, some seconds and several times the plan's memory, never becomes the planner's;
 and should a manifest be too much for the machine, it ends this process and not the planner.
@@ -10,20 +12,21 @@ import sys
 
 import msgspec
 
-from planter.compile.plain import compile_plain
+from planter.compile.target import read_plain
 
 
 def main() -> None:
     """Read, compile, answer."""
     gc.disable()  # nothing that is made here is garbage before the end
+    target = msgspec.json.decode(sys.stdin.buffer.readline(), type=str | None)
     data = sys.stdin.buffer.read()
-    plan = compile_plain(data) if data[:1] == b"[" else None
+    plan = read_plain(data, target)
     if plan is not None:
         answer = msgspec.json.encode({"plan": plan})
     else:
         from planter.shell.plans import read_manifest  # noqa: PLC0415  (what a plain manifest does not need)
 
-        answer = msgspec.json.encode(read_manifest(data))
+        answer = msgspec.json.encode(read_manifest(data, target))
     sys.stdout.buffer.write(answer)
     sys.stdout.buffer.flush()
     os._exit(0)  # to take a hundred thousand phases apart again takes longer than to write them

@@ -14,7 +14,7 @@ from nats.js import JetStreamContext
 
 import planter_schemas as schemas
 from planter.compile.phases import compile_manifest
-from planter.compile.plain import compile_plain
+from planter.compile.target import read_plain
 from planter.core.graph import Graph, graph_of
 from planter.core.plan import Plan
 from planter_protocol import messages
@@ -52,18 +52,18 @@ async def plan_of(js: JetStreamContext, start: messages.Start) -> Reading:
         load = partial(load_object, js, start.manifest_ref.digest)
         if start.manifest_ref.size >= _PROCESS_FROM_BYTES:
             async with _processes:
-                return await _read_apart(load)
+                return await _read_apart(load, start.target_phase)
         data = await load()
     elif start.manifest is not msgspec.UNSET:
         data = bytes(start.manifest)
     else:
         raise InvalidMessage("Start", "it has neither manifest nor manifestRef")
     if len(data) < _THREAD_FROM_BYTES:
-        return read_manifest(data)
+        return read_manifest(data, start.target_phase)
     if len(data) < _PROCESS_FROM_BYTES:
-        return await anyio.to_thread.run_sync(read_manifest, data)
+        return await anyio.to_thread.run_sync(read_manifest, data, start.target_phase)
     async with _processes:
-        return await _read_apart(partial(_there, data))
+        return await _read_apart(partial(_there, data), start.target_phase)
 
 
 async def graph_apart(plan: Plan) -> Graph:
@@ -84,14 +84,15 @@ async def _there(data: bytes) -> bytes:
     return data
 
 
-async def _read_apart(load: Callable[[], Awaitable[bytes]]) -> Reading:
+async def _read_apart(load: Callable[[], Awaitable[bytes]], target: str | None) -> Reading:
     """Read it in a process of its own, which starts while the manifest is still on its way."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "planter.shell.manifest_reader", stdin=pipe, stdout=pipe, stderr=pipe
     )
+    head = msgspec.json.encode(target) + b"\n"
     try:
-        answer, errors = await process.communicate(await load())
+        answer, errors = await process.communicate(head + await load())
     finally:
         if process.returncode is None:  # we are being stopped
             process.kill()
@@ -101,15 +102,18 @@ async def _read_apart(load: Callable[[], Awaitable[bytes]]) -> Reading:
     return _readings.decode(answer)
 
 
-def read_manifest(data: bytes) -> Reading:
-    """Read, check and compile: JSON, or YAML text as a JSON string, so that its places stay true."""
-    if data[:1] == b"[" and (plan := compile_plain(data)) is not None:
+def read_manifest(data: bytes, target: str | None = None) -> Reading:
+    """Read, check and compile: JSON, or YAML text as a JSON string, so that its places stay true.
+
+    ``target`` is the phase to go up to, instead of the manifest's own ``targetPhase``.
+    """
+    if (plan := read_plain(data, target)) is not None:
         return Reading(plan)
     if data[:1] == b'"':
         loaded = schemas.load_manifest(msgspec.json.decode(data, type=str), format="yaml")
     else:
         loaded = schemas.load_manifest(data, format="json")
-    compiled = compile_manifest(loaded)
+    compiled = compile_manifest(loaded, target)
     if compiled.plan is not None:
         return Reading(compiled.plan)
     return Reading(None, *_answer(compiled.problems))

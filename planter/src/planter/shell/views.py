@@ -29,6 +29,7 @@ def session_state(session: Session, offset: int = 0) -> messages.SessionState:
         status=session.status.value,
         revision=session.revision,
         plan_digest=session.plan_digest,
+        target_phase=session.graph.plan.target,
         reason=session.reason or session.failing,
         created=_time(session.created),
         updated=_time(session.updated),
