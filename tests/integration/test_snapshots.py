@@ -15,6 +15,7 @@ from planter.core.effects import RemoveHistory
 from planter.core.snapshot import Snapshot, encode
 from planter.shell.journal import Journal
 from planter.shell.keys import DispatchKey
+from planter.shell.outbox import Outbox
 from planter.shell.perform import Performer
 from planter.shell.snapshots import RECORDS, Envelope, Snapshots, pack, unpack
 from planter_protocol import PlanClient, assets, subjects
@@ -207,7 +208,9 @@ async def test_what_is_purged_has_no_snapshot_any_more(tmp_path) -> None:
                 await client.js.publish(assets.snapshot_subject(session_id, number), b"part")
         session = Session("s")
         session.tombstone = 1
-        await Performer(client.nc, client.js, DispatchKey(b"key"), "p").perform(session, [RemoveHistory()], 0)
+        outbox = Outbox(client.nc, lambda *_: None)
+        performer = Performer(client.nc, client.js, DispatchKey(b"key"), "p", outbox)
+        await performer.perform(session, [RemoveHistory()], 0)
         left = [stored.subject async for stored in read_subject(client.nc, STREAM, "$KV.>")]
 
     assert left == [assets.snapshot_subject("other", number) for number in range(2)]

@@ -101,7 +101,6 @@ STREAMS: tuple[api.StreamConfig, ...] = (
         storage=api.StorageType.FILE,
         discard=api.DiscardPolicy.OLD,
         max_age=7 * _DAY,
-        max_bytes=64 * 1024 * 1024,
         allow_direct=True,
     ),
 )

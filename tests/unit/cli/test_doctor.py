@@ -411,7 +411,7 @@ def test_an_account_that_allows_too_little_is_told_before_a_planner_starts():
     assert [finding.text for finding in found if finding.check == "storage"] == [
         "3 streams are allowed, 9 are needed",
         "5 consumers are allowed, 16 are needed",
-        "100 MiB are allowed, 320 MiB are reserved at once",
+        "100 MiB are allowed, 256 MiB are reserved at once",
         "every stream must have a limit",
     ]
 
