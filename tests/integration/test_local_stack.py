@@ -3,8 +3,10 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 import time
+import urllib.request
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -109,8 +111,47 @@ async def all_gone(processes: list[psutil.Process]) -> None:
             await asyncio.sleep(0.01)
 
 
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
 def url_of(folder) -> str:
     return (folder / "data" / "dev.url").read_text().strip()
+
+
+async def test_dev_says_where_http_answers_and_where_its_token_is(tmp_path):
+    process = await started("dev", "--data", str(tmp_path / "data"), "--port", free_port(), folder=tmp_path)
+    try:
+        url = (await line_with(process.stderr, "HTTP  ")).split()[1]
+        token_file = (await line_with(process.stderr, "token ")).split()[1]
+        answer = await asyncio.to_thread(urllib.request.urlopen, f"{url}/readyz", timeout=DEADLINE_SECONDS)
+        token = (tmp_path / "data" / "http.token").read_text()
+        status = await asyncio.to_thread(answer.read)
+    finally:
+        process.terminate()
+        await process.wait()
+
+    assert status == b'{"status":"ok"}'
+    assert token_file == str(tmp_path / "data" / "http.token")
+    assert len(token.strip()) >= 43
+
+
+async def test_dev_says_that_http_is_off_when_the_port_that_was_named_is_taken(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]  # bound, and nobody answers there
+        arguments = ("--data", str(tmp_path / "data"), "--port", free_port(), "--http", f":{port}")
+        process = await started("dev", *arguments, folder=tmp_path)
+        try:
+            line = await line_with(process.stderr, "HTTP  ")
+        finally:
+            process.terminate()
+            await process.wait()
+
+    assert "off" in line
+    assert "http.off" in (tmp_path / "data" / "planner.log").read_text()
 
 
 async def test_dev_is_found_by_run_and_ends_in_order(tmp_path):

@@ -26,6 +26,7 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 RETAIN_SECONDS = 7 * 24 * 3600.0
 RETAIN_SESSIONS = 10_000
 _PORT_MAX = 65_535
+_OR_FREE = " or free"
 
 _HTTP_TOKEN_FOR = ("changes", "everything")
 HTTP_HOST = "127.0.0.1"
@@ -50,15 +51,23 @@ class HttpAddress(msgspec.Struct, frozen=True):
 
     host: str = HTTP_HOST
     port: int = HTTP_PORT
+    or_free: bool = False
+    """Take a free port when that one is not."""
 
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it."""
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
+    @property
+    def setting(self) -> str:
+        """As it is written in a setting."""
+        return f"{self}{_OR_FREE}" if self.or_free else str(self)
+
     def __str__(self) -> str:
         """As in a URL."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -228,16 +237,17 @@ def _count(found: Mapping[str, tuple[str, str]], name: str, default: int | None)
 
 
 def _http_address(found: Mapping[str, tuple[str, str]]) -> HttpAddress | None:
-    """``host:port``, ``[host]:port``, ``:port``, ``host`` or ``off``."""
+    """``host:port``, ``[host]:port``, ``:port``, ``host``, each with `` or free``; or ``off``."""
     value, origin = found.get("http", ("", ""))
     text = value.strip()
     if text.lower() == "off":
         return None
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]*))(?::([0-9]{1,5}))?", text, re.ASCII)
+    name = text.removesuffix(_OR_FREE)
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]*))(?::([0-9]{1,5}))?", name, re.ASCII)
     port = int(match[3]) if match and match[3] else HTTP_PORT
     if match is None or port > _PORT_MAX:
         raise ConfigInvalid(origin, f"`http` is {value!r}", "use HOST:PORT, such as 127.0.0.1:6767, or off")
-    return HttpAddress(match[1] or match[2] or HTTP_HOST, port)
+    return HttpAddress(match[1] or match[2] or HTTP_HOST, port, text.endswith(_OR_FREE))
 
 
 def _check_choice(found: Mapping[str, tuple[str, str]], name: str, choices: tuple[str, ...]) -> None:

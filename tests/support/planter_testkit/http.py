@@ -83,7 +83,7 @@ async def address_of(planner: Planner) -> str:
     async with asyncio.timeout(READY_SECONDS):
         while True:
             for event in logged(planner):
-                assert event["event"] != "http.off", event
+                assert event["event"] not in ("http.off", "http.broken"), event
                 if event["event"] == "http.ready":
                     return event["address"]
             await asyncio.sleep(0.01)

@@ -120,3 +120,50 @@ def test_retention_is_a_length_of_time_and_nought_means_for_ever(tmp_path, text,
 def test_retention_that_cannot_be_read_is_refused_with_its_origin(tmp_path, name, text) -> None:
     with pytest.raises(ConfigInvalid, match=f"PLANTER_{name.upper()}"):
         load_settings(environ={"HOME": str(tmp_path), f"PLANTER_{name.upper()}": text}, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "address", "is_loopback"),
+    [
+        ("127.0.0.1:6767", "127.0.0.1:6767", True),
+        (":80", "127.0.0.1:80", True),
+        ("localhost", "localhost:6767", True),
+        ("[::1]:1", "[::1]:1", True),
+        ("[::]:6767", "[::]:6767", False),
+        ("0.0.0.0:0", "0.0.0.0:0", False),
+        ("planter.internal:8080", "planter.internal:8080", False),
+    ],
+)
+def test_the_address_for_http_is_read(tmp_path, given, address, is_loopback):
+    http = load(tmp_path, PLANTER_HTTP=given).http
+
+    assert http is not None
+    assert (str(http), http.is_loopback) == (address, is_loopback)
+
+
+def test_http_is_on_unless_it_is_off(tmp_path):
+    assert str(load(tmp_path).http) == "127.0.0.1:6767"
+    assert load(tmp_path, PLANTER_HTTP="off").http is None
+    free = load(tmp_path, PLANTER_HTTP="localhost:8080 or free").http
+    assert free is not None
+    assert (free.port, free.or_free, free.setting) == (8080, True, "localhost:8080 or free")
+
+
+@pytest.mark.parametrize("given", ["nonsense here", "1.2.3.4:99999", "http://localhost:1", "::1:80", "a:b"])
+def test_an_address_that_is_none_is_refused_with_its_origin(tmp_path, given):
+    with pytest.raises(ConfigInvalid, match="PLANTER_HTTP") as refusal:
+        load(tmp_path, PLANTER_HTTP=given)
+
+    assert "127.0.0.1:6767" in str(refusal.value.remedy)
+
+
+def test_who_may_ask_over_http_can_be_set(tmp_path):
+    (tmp_path / "planter.toml").write_text(
+        'http_token_for = "everything"\nhttp_hosts = "a.example, b.example"\n'
+    )
+    settings = load(tmp_path, PLANTER_HTTP_TOKEN_FILE="/run/token")
+
+    assert settings.http_token_for_all
+    assert settings.http_hosts == ("a.example", "b.example")
+    assert settings.http_token_file == Path("/run/token")
+    assert not load(tmp_path / "elsewhere").http_token_for_all

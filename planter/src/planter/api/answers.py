@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from starlette.requests import Request
@@ -176,10 +176,13 @@ class ProblemKinds(Answer, frozen=True):
 # -- bodies of requests ----------------------------------------------------------------------------
 
 
+PlanDigest = Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$", max_length=71)]
+
+
 class Apply(Answer, frozen=True, forbid_unknown_fields=True):
     """Which staged plan is applied; without a digest the one that was staged last."""
 
-    plan_digest: str | None = None
+    plan_digest: PlanDigest | None = None
 
 
 class ControlBody(Answer, frozen=True, forbid_unknown_fields=True):

@@ -73,7 +73,7 @@ async def _earlier(keeping: Keeping, name: str, claim: Claim) -> Once | tuple[Cl
     if old.request != claim.request:
         raise Problem("idempotency.reused", "this Idempotency-Key was used with another manifest or session")
     if old.answer is not None:
-        return Once(msgspec.json.decode(old.answer, type=PlanAccepted), replayed=True)
+        return Once(old.answer, replayed=True)
     if _now() - old.at < _WORKING_MS:
         raise _in_progress()
     ours = msgspec.structs.replace(old, at=_now())
@@ -106,7 +106,7 @@ async def _released_unless_done(
 
 
 async def _answered(keeping: Keeping, name: str, claim: Claim, revision: int, answer: PlanAccepted) -> Once:
-    done = msgspec.structs.replace(claim, answer=msgspec.Raw(msgspec.json.encode(answer)))
+    done = msgspec.structs.replace(claim, answer=answer)
     with suppress(Taken):  # somebody took the key over because we were slow: the session is the same
         await keeping.claim(name, done, over=revision)
     return Once(answer, replayed=False)

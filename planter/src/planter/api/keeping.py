@@ -11,6 +11,7 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
+from planter.api.answers import PlanAccepted
 from planter_protocol import assets
 from planter_protocol.client import load_object, store_object
 
@@ -47,7 +48,7 @@ class Claim(msgspec.Struct, frozen=True, rename="camel"):
     """Milliseconds since 1970: since when somebody works on it."""
     base_revision: int
     """Of the session before it."""
-    answer: msgspec.Raw | None = None
+    answer: PlanAccepted | None = None
 
 
 class Keeping:

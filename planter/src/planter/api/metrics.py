@@ -1,7 +1,10 @@
 """``/metrics``: Prometheus text. Names and units as Prometheus wants them; no session ids in labels."""
 
 from collections import Counter as Tally
+from contextlib import suppress
 
+import anyio
+from nats.errors import Error as NatsError
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -14,9 +17,10 @@ from prometheus_client import (
 from starlette.types import Scope
 
 from planter.api.planner_side import PlannerSide
-from planter_protocol.errors import PlannerUnavailable
+from planter_protocol.errors import ProtocolError
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_ASK_SECONDS = 3.0
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -43,7 +47,7 @@ class Metrics:
         self._answers = Gauge("planter_planner_up", "Whether a planner answers", registry=registry)
         self._connected = Gauge("planter_nats_connected", "Whether NATS is connected", registry=registry)
         self._reconnects = Gauge(
-            "planter_nats_reconnects_total", "Reconnections of this interface to NATS", registry=registry
+            "planter_nats_reconnects", "Reconnections of this interface to NATS", registry=registry
         )
         self._subscriptions = Gauge(
             "planter_nats_subscriptions", "Subscriptions of this interface", registry=registry
@@ -63,19 +67,21 @@ class Metrics:
         self._reconnects.set(nc.stats["reconnects"])
         self._subscriptions.set(len(nc._subs))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         self._sessions.clear()
-        for status, number in Tally(record.status for record in await side.sessions()).items():
-            self._sessions.labels(status).set(number)
         self._runtimes.clear()
         self._slots.clear()
-        try:
-            info = await side.info()
-        except PlannerUnavailable:
-            self._answers.set(0)
-        else:
-            self._answers.set(1)
-            for state, number in Tally(runtime.state for runtime in info.runtimes).items():
-                self._runtimes.labels(state).set(number)
-            in_use = sum(runtime.in_use for runtime in info.runtimes)
-            self._slots.labels("busy").set(in_use)
-            self._slots.labels("free").set(sum(runtime.slots for runtime in info.runtimes) - in_use)
+        self._answers.set(0)
+        with suppress(ProtocolError, NatsError, TimeoutError):  # what is not known is left out
+            with anyio.fail_after(_ASK_SECONDS):
+                await self._ask(side)
         return generate_latest(self._registry)
+
+    async def _ask(self, side: PlannerSide) -> None:
+        for status, number in Tally(record.status for record in await side.sessions()).items():
+            self._sessions.labels(status).set(number)
+        info = await side.info()
+        self._answers.set(1)
+        for state, number in Tally(runtime.state for runtime in info.runtimes).items():
+            self._runtimes.labels(state).set(number)
+        in_use = sum(runtime.in_use for runtime in info.runtimes)
+        self._slots.labels("busy").set(in_use)
+        self._slots.labels("free").set(sum(runtime.slots for runtime in info.runtimes) - in_use)

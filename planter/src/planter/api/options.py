@@ -16,6 +16,8 @@ class HttpOptions(msgspec.Struct, frozen=True):
     """Holds the bearer token; made when it is absent."""
     token_for_all: bool = False
     """Reads need the token too; so they do on any address that is not loopback."""
+    told_file: Path | None = None
+    """Where to write the address that it listens on, or ``off``; for who has started this process."""
     hosts: tuple[str, ...] = ()
     """Names, beside the loopback's and the address's own, that a ``Host`` header may have."""
 

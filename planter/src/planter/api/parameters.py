@@ -9,7 +9,7 @@ SEQUENCE_MAX = 2**53 - 1
 """Also the largest whole number that JavaScript can hold."""
 
 SessionQuery = Annotated[str, Query(pattern=_NAME, description="Id of the session.")]
-SessionPath = Annotated[str, Path(pattern=_NAME, description="Id of the session.")]
+SessionPath = Annotated[str, Path(pattern=_NAME, description="Id of the session.", examples=["default"])]
 AfterQuery = Annotated[int, Query(ge=0, le=SEQUENCE_MAX, description="Sequence after which to begin.")]
 LimitQuery = Annotated[int, Query(ge=1, le=1000, description="Items in one answer, at most.")]
 CursorQuery = Annotated[str | None, Query(max_length=200, description="`nextCursor` of the page before.")]

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from planter.api import answers
@@ -32,6 +32,7 @@ from planter_protocol.errors import SessionNotFound
 router = APIRouter(prefix="/api/sessions", tags=["sessions"])
 
 PhaseQuery = Annotated[str | None, Query(max_length=128, description="Only those of this phase.")]
+_PhasePath = Annotated[str, Path(description="Id of the phase; it may have slashes.", examples=["a"])]
 _StatusQuery = Annotated[
     messages.SessionStatusName | None, Query(description="Only sessions with this status.")
 ]
@@ -151,7 +152,7 @@ async def list_phases(  # noqa: PLR0913, PLR0917 (parameters of the request)
     responses={200: answer(messages.PhaseState, "The phase."), 304: UNCHANGED, **problems(404, 503)},
 )
 async def get_phase(
-    request: Request, session: SessionPath, phase: str, if_none_match: NoneMatchHeader = None
+    request: Request, session: SessionPath, phase: _PhasePath, if_none_match: NoneMatchHeader = None
 ) -> Response:
     """Where one phase stands, its result included."""
     del if_none_match

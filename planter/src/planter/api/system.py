@@ -1,8 +1,8 @@
 """Planners, runtimes, health, metrics, and what the problem types mean."""
 
-import asyncio
 from typing import Annotated
 
+import anyio
 from fastapi import APIRouter, Path, Query, Request
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
@@ -85,7 +85,7 @@ async def get_readiness(request: Request, verbose: _VerboseQuery = None) -> Resp
     summary="Prometheus metrics",
     responses={
         200: {"description": "Text.", "content": {"text/plain": {"schema": {"type": "string"}}}},
-        **problems(503),
+        **problems(),
     },
 )
 async def get_metrics(request: Request) -> Response:
@@ -111,7 +111,9 @@ async def list_problems() -> Response:
     summary="One problem type",
     responses={200: answer(answers.ProblemKind, "What it means."), **problems(404)},
 )
-async def get_problem(name: Annotated[str, Path(alias="slug", max_length=64)]) -> Response:
+async def get_problem(
+    name: Annotated[str, Path(alias="slug", max_length=64, examples=["manifest-invalid"])],
+) -> Response:
     """Where the `type` of a problem leads."""
     for code in KINDS:
         if slug(code) == name:
@@ -136,7 +138,7 @@ async def _checks(site: Site) -> tuple[Check, ...]:
 
 async def _journal(site: Site) -> Check:
     try:
-        async with asyncio.timeout(_CHECK_SECONDS):
+        with anyio.fail_after(_CHECK_SECONDS):
             await site.side.client.js.stream_info(assets.JOURNAL)
     except NotFoundError:
         return Check(name="journal", ok=False, detail=f"there is no stream {assets.JOURNAL}")

@@ -51,6 +51,7 @@ def dev(
     """
     begun = time.monotonic()
     from planter.local import StackOptions  # noqa: PLC0415
+    from planter.settings import HttpAddress  # noqa: PLC0415
 
     chosen = settings(data=str(data) if data else None, sync=sync, http=http)
     options = StackOptions(
@@ -63,8 +64,8 @@ def dev(
         modules=modules(module),
         sync_always=chosen.sync == "always",
         verbose=verbose,
-        http=chosen.http,
-        http_port_or_free="http" not in chosen.origins,
+        http=chosen.http if "http" in chosen.origins else HttpAddress(or_free=True),
+        http_token_file=chosen.http_token_file,
     )
     return run_async(lambda signals: _dev(options, signals, begun))
 
@@ -88,6 +89,7 @@ def serve(
         typer.Option("--retain-sessions", min=0, help="Ended sessions that are kept, 0 for all [10000]."),
     ] = None,
     http: HttpOption = None,
+    http_told: Annotated[Path | None, typer.Option("--http-told", hidden=True)] = None,
     log_format: LogFormatOption = None,
 ) -> int:
     """Run a planner, with HTTP. Any number of them share the work of one NATS server.
@@ -119,7 +121,7 @@ def serve(
     try:
         calm_collector()
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(run_planner(options, guest_of(chosen)))
+            runner.run(run_planner(options, guest_of(chosen, http_told)))
     except ConnectionLost as error:
         raise PlanterError(str(error), "start the planner again once the server is well") from error
     return Exit.OK
@@ -173,15 +175,17 @@ def ready_lines(stack: "Stack", options: "StackOptions", seconds: float) -> list
     return [
         f"planter dev is ready after {duration(seconds)}; Ctrl-C ends it",
         f"  NATS  {url}",
-        *_http_lines(stack),
+        *_http_lines(stack, options),
         f"  data  {options.data_dir}",
         f"  next  planter run FILE{flag}",
     ]
 
 
-def _http_lines(stack: "Stack") -> list[str]:
-    if stack.http is None:
+def _http_lines(stack: "Stack", options: "StackOptions") -> list[str]:
+    from planter.local.stack import token_file  # noqa: PLC0415
+
+    if options.http is None:
         return []
-    if not stack.http_answers():
+    if stack.http is None:
         return [f"  HTTP  off: {stack.planner.log or 'the log above'} says why"]
-    return [f"  HTTP  http://{stack.http}", f"  token {stack.token_file} (for everything but reads)"]
+    return [f"  HTTP  http://{stack.http}", f"  token {token_file(options)} (for everything but reads)"]

@@ -92,13 +92,6 @@ async def embedded_nats(
             os.close(lock)
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
 def port_is_free(port: int) -> bool:
     """Whether a server could listen on the port of 127.0.0.1 now."""
     with socket.socket() as probe:

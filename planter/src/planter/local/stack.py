@@ -11,8 +11,8 @@ import msgspec
 
 from planter.errors import ChildFailed, ServerFailed
 from planter.local.child import Child
-from planter.local.nats_server import LOG_FILE, RunningServer, embedded_nats, free_port, port_is_free
-from planter.settings import HTTP_TOKEN_FILE, HttpAddress, answers
+from planter.local.nats_server import LOG_FILE, RunningServer, embedded_nats, port_is_free
+from planter.settings import HTTP_TOKEN_FILE, HttpAddress
 from planter_protocol import PlanClient, PlannerUnavailable
 
 READY_SECONDS = 15.0
@@ -20,6 +20,8 @@ DRAIN_SECONDS = 5.0
 _POLL_SECONDS = 0.02
 _WATCH_SECONDS = 0.5
 _GRACE_SECONDS = 10.0
+_HTTP_SECONDS = 3.0
+_HTTP_TOLD_FILE = "dev.http"
 
 
 class StackOptions(msgspec.Struct, frozen=True):
@@ -43,29 +45,19 @@ class StackOptions(msgspec.Struct, frozen=True):
     ready_seconds: float = READY_SECONDS
     http: HttpAddress | None = None
     """Where the planner listens for HTTP; None: nowhere."""
-    http_port_or_free: bool = False
+    http_token_file: Path | None = None
+    """None: in the data folder."""
 
 
 class Stack:
     """A stack that is ready for sessions."""
 
-    def __init__(
-        self, server: RunningServer, planner: Child, runtime: Child, http: HttpAddress | None = None
-    ) -> None:
+    def __init__(self, server: RunningServer, planner: Child, runtime: Child, http: str | None) -> None:
         self.server = server
         self.planner = planner
         self.runtime = runtime
         self.http = http
-
-    @property
-    def token_file(self) -> Path:
-        """Where the token for HTTP is."""
-        chosen = os.environ.get("PLANTER_HTTP_TOKEN_FILE")
-        return Path(chosen) if chosen else self.server.data_dir / HTTP_TOKEN_FILE
-
-    def http_answers(self) -> bool:
-        """Whether the planner has got the port."""
-        return self.http is not None and answers(f"http://{self.http}")
+        """Where the planner answers over HTTP, as ``host:port``; None when it does not."""
 
     @property
     def url(self) -> str:
@@ -90,26 +82,31 @@ async def running_stack(options: StackOptions) -> AsyncGenerator[Stack]:
     port = options.port
     if port is not None and options.port_or_free and not port_is_free(port):
         port = None
-    http = options.http
-    if http is not None and options.http_port_or_free and not port_is_free(http.port):
-        http = HttpAddress(http.host, free_port())
     async with embedded_nats(options.data_dir, port, sync_always=options.sync_always) as server:
-        planner = _child("planner", planner_argv(server.url, http), options, server)
+        told = server.data_dir / _HTTP_TOLD_FILE
+        told.unlink(missing_ok=True)
+        planner = _child("planner", [*planner_argv(server.url), *_http_argv(options, told)], options, server)
         try:
             runtime = _child("runtime", runtime_argv(server.url, options), options, server)
             try:
                 await _ready(server, (planner, runtime), options)
+                http = await _http_address(told) if options.http else None
                 yield Stack(server, planner, runtime, http)
             finally:
                 await runtime.stop(DRAIN_SECONDS + _GRACE_SECONDS)
         finally:
             await planner.stop(DRAIN_SECONDS)
+            told.unlink(missing_ok=True)
 
 
-def planner_argv(url: str, http: HttpAddress | None = None) -> list[str]:
-    """The command line of the planner."""
-    listen = str(http) if http else "off"
-    return [sys.executable, "-m", "planter", "serve", "--nats", url, "--http", listen]
+def planner_argv(url: str) -> list[str]:
+    """The command line of a planner without HTTP."""
+    return [sys.executable, "-m", "planter", "serve", "--nats", url, "--http", "off"]
+
+
+def token_file(options: StackOptions) -> Path:
+    """Where the token for HTTP is."""
+    return options.http_token_file or options.data_dir.expanduser().absolute() / HTTP_TOKEN_FILE
 
 
 def runtime_argv(url: str, options: StackOptions) -> list[str]:
@@ -121,6 +118,28 @@ def runtime_argv(url: str, options: StackOptions) -> list[str]:
     for module in options.modules:
         argv += ["--module", module]
     return argv
+
+
+def _http_argv(options: StackOptions, told: Path) -> list[str]:
+    return ["--http", options.http.setting, "--http-told", str(told)] if options.http else []
+
+
+async def _http_address(told: Path) -> str | None:
+    """What the planner, which is ready, says of its address; None when it has no port."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _HTTP_SECONDS
+    address = None
+    while address is None and loop.time() < deadline:
+        await asyncio.sleep(_POLL_SECONDS)
+        address = _read(told)
+    return None if address == "off" else address
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:
+        return None
 
 
 def check_alive(server: RunningServer, children: Sequence[Child]) -> None:
@@ -139,6 +158,7 @@ def _child(name: str, argv: list[str], options: StackOptions, server: RunningSer
     # Planner and runtime talk to this stack and to no other server, whatever the caller's settings say.
     env["PLANTER_NATS_URL"] = server.url
     env["PLANTER_DATA"] = str(server.data_dir)
+    env["PLANTER_HTTP_TOKEN_FILE"] = str(token_file(options))
     return Child(name, [*argv, "--log-format", log_format], log=log, env=env)
 
 
