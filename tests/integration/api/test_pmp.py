@@ -3,8 +3,6 @@
 import asyncio
 import json
 
-import pytest
-
 from planter_testkit.http import running_api, running_interface
 
 JSON = {"content-type": "application/vnd.phase-manifest+json"}
@@ -61,22 +59,23 @@ async def test_a_submitted_manifest_runs_and_its_status_and_logs_can_be_read(tmp
     assert logs.json() == {"items": []}
 
 
-@pytest.mark.parametrize(
-    ("headers", "text"),
-    [
+async def test_every_spelling_and_media_type_of_a_manifest_is_taken(tmp_path):
+    manifests = [
         (JSON, '[{"Kind": "Phase", "Id": "a", "Spec": {"selector": {"match_labels": {}}, "wait_for": {}}}]'),
         (JSON, '[{"kind": "Phase", "id": "a", "spec": {"selector": {"matchLabels": {}}, "waitFor": {}}}]'),
         ({"content-type": "application/json; charset=utf-8"}, '{"phases": [{"id": "a", "spec": {}}]}'),
         (YAML, "phases:\n  - id: a\n    spec: {}\n"),
         ({"content-type": "text/yaml"}, "- {kind: Phase, id: a, spec: {selector: {match_labels: {}}}}\n"),
         ({"content-type": "application/x-yaml"}, "- {kind: Phase, id: a, spec: {}}\n"),
-    ],
-)
-async def test_every_spelling_and_media_type_of_a_manifest_is_taken(tmp_path, headers, text):
+    ]
     async with running_api(tmp_path, never) as api:
-        accepted = await plan(api, text, headers)
+        answers = [
+            await plan(api, text, headers, session=f"s{number}")
+            for number, (headers, text) in enumerate(manifests)
+        ]
 
-    assert accepted.status_code == 200, accepted.text
+    assert [answer.status_code for answer in answers] == [200] * len(manifests)
+    assert len({answer.json()["planDigest"] for answer in answers}) == 1
 
 
 async def test_an_invalid_manifest_is_answered_with_every_problem_and_its_place(tmp_path):

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter as Tally
 from contextlib import suppress
 
+import anyio
 from nats.errors import Error as NatsError
 from prometheus_client import (
     CollectorRegistry,
@@ -71,7 +72,7 @@ class Metrics:
         self._slots.clear()
         self._answers.set(0)
         with suppress(ProtocolError, NatsError, TimeoutError):  # what is not known is left out
-            async with asyncio.timeout(_ASK_SECONDS):
+            with anyio.fail_after(_ASK_SECONDS):
                 await self._ask(side)
         return generate_latest(self._registry)
 

@@ -1,8 +1,8 @@
 """Planners, runtimes, health, metrics, and what the problem types mean."""
 
-import asyncio
 from typing import Annotated
 
+import anyio
 from fastapi import APIRouter, Path, Query, Request
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
@@ -138,7 +138,7 @@ async def _checks(site: Site) -> tuple[Check, ...]:
 
 async def _journal(site: Site) -> Check:
     try:
-        async with asyncio.timeout(_CHECK_SECONDS):
+        with anyio.fail_after(_CHECK_SECONDS):
             await site.side.client.js.stream_info(assets.JOURNAL)
     except NotFoundError:
         return Check(name="journal", ok=False, detail=f"there is no stream {assets.JOURNAL}")

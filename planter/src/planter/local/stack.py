@@ -126,9 +126,12 @@ def _http_argv(options: StackOptions, told: Path) -> list[str]:
 
 async def _http_address(told: Path) -> str | None:
     """What the planner, which is ready, says of its address; None when it has no port."""
-    deadline = asyncio.get_running_loop().time() + _HTTP_SECONDS
-    while (address := _read(told)) is None and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
-        await asyncio.sleep(_POLL_SECONDS)  # a file has no event
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _HTTP_SECONDS
+    address = None
+    while address is None and loop.time() < deadline:
+        await asyncio.sleep(_POLL_SECONDS)
+        address = _read(told)
     return None if address == "off" else address
 
 
