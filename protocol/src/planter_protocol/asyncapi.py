@@ -30,6 +30,8 @@ _PARAMETERS = {
     "sessionId": "A session: 1 to 64 of the characters A-Z, a-z, 0-9, '_' and '-'.",
     "runtimeId": "A runtime; characters as in a session id.",
     "plannerId": "A planner; characters as in a session id.",
+    "channel": "`email`, `slack`, `webhook`, or one that starts with `x-`.",
+    "token": "The same for the same handler of the same attempt.",
     "serviceName": "`planter-planner` or `planter-runtime`.",
     "serviceId": "Id of the planner or runtime.",
 }
@@ -197,6 +199,13 @@ CHANNELS = (
         "Kept in PLANTER_JOURNAL: the source of truth.",
         m.Commit,
         ("send",),
+    ),
+    Channel(
+        "notification",
+        "plan.notify.{sessionId}.{channel}.{token}",
+        "What the handler of a phase wants sent, for the notifiers. Kept until then.",
+        m.Notification,
+        ("send", "receive"),
     ),
     Channel(
         "deadLetter",

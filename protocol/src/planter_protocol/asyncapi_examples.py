@@ -209,6 +209,21 @@ EXAMPLES: dict[type, dict[str, Any]] = {
             ),
         )
     },
+    m.Notification: {
+        "failed": m.Notification(
+            id="n-7f3a",
+            channel="email",
+            address="ops@example.com",
+            session_id="nightly",
+            revision=1,
+            phase_id="preflight",
+            attempt=3,
+            outcome="failed",
+            at=_TIME,
+            reason="exit code 1",
+            message=("Preflight failed",),
+        )
+    },
     m.PlannerInfo: {
         "one": m.PlannerInfo(
             planner_id="planner-x7k2p9",

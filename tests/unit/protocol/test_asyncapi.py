@@ -63,7 +63,7 @@ def test_every_subject_of_the_table_has_a_channel(document) -> None:
     }
     builders = inspect.getmembers(subjects, inspect.isfunction)
     built = {
-        builder("ID")
+        builder(*["ID"] * len(inspect.signature(builder).parameters))
         for name, builder in builders
         if builder.__module__ == subjects.__name__ and not name.startswith(("parse_", "partition", "_"))
     }

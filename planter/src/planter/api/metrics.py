@@ -1,6 +1,5 @@
 """``/metrics``: Prometheus text. Names and units as Prometheus wants them; no session ids in labels."""
 
-import asyncio
 from collections import Counter as Tally
 from contextlib import suppress
 

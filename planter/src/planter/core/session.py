@@ -92,8 +92,7 @@ class Session:
         self.graph: Graph = EMPTY
         #: One a phase of the plan, in the plan's order.
         self.phases: list[PhaseState] = []
-        #: For each phase, how many needs (external ones included) are not satisfied yet; an attempt
-        #: of it that is still to stop counts as one.
+        #: For each phase, how many needs are open; external ones, and an attempt still to stop, count.
         self.unmet: list[int] = []
         #: External ids known as complete.
         self.known: set[str] = set()
