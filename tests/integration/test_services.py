@@ -94,6 +94,7 @@ async def test_info_names_the_subjects_and_stats_count_requests_and_what_was_ref
     assert {each["name"]: (each["subject"], each["queue_group"]) for each in info["endpoints"]} == {
         "get_state": ("plan.session.*.get_state", "planter"),
         "diff": ("plan.session.*.diff", "planter"),
+        "explain": ("plan.session.*.explain", "planter"),
         "info": ("plan.planner.info", "planter"),
     }
     assert good.headers is None

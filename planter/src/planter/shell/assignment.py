@@ -61,7 +61,12 @@ class Assignment:
             self._tasks.start_soon(puller.run)
         log.info("planner.assigned", partitions=len(partitions), gained=len(gained))
         if gained:
-            self._tasks.start_soon(self._take_over, gained)
+            self._tasks.start_soon(self._take_over, gained, self._host.take_over)
+
+    def look_again(self) -> None:
+        """A planner is gone: whatever it began for us and could not tell us of any more is in the listing."""
+        if self._pullers:
+            self._tasks.start_soon(self._take_over, frozenset(self._pullers), self._host.look_after)
 
     def stop(self) -> None:
         """Take no more inputs."""
@@ -73,7 +78,7 @@ class Assignment:
         for puller in self._pullers.values():
             puller.reconnected()
 
-    async def _take_over(self, gained: frozenset[int]) -> None:
+    async def _take_over(self, gained: frozenset[int], take: Callable[[str, int], None]) -> None:
         """Go on with the sessions of these partitions that are not over; their records say which."""
         while True:
             try:
@@ -87,7 +92,7 @@ class Assignment:
             log.info("planner.recovering", sessions=len(active))
         for session_id, sequence in active.items():
             if self._host.owns(session_id):  # not given away meanwhile
-                self._host.take_over(session_id, sequence)
+                take(session_id, sequence)
 
     async def _active(self, gained: frozenset[int]) -> dict[str, int]:
         """Sessions that are not over, and the journal sequence that each had at least.

@@ -181,7 +181,7 @@ class Planner:
         self._assignment = Assignment(self._nc, self._js, tasks, self._host, self._on_delivery)
         self._handover = Handover(self._nc, tasks, self._host.owns, self._host.take_over)
         await self._handover.start()
-        presence = Presence(self._nc, self.id, self._assignment.own)
+        presence = Presence(self._nc, self.id, self._assignment.own, self._assignment.look_again)
         tasks.start_soon(self._host.run, tasks)
         tasks.start_soon(self._watch.run)
         tasks.start_soon(self._records.run)

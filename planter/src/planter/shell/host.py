@@ -218,6 +218,12 @@ class SessionHost:
             self._note_idle(entry)
         self._trim()
 
+    def look_after(self, session_id: str, sequence: int) -> None:
+        """The session is ours: take it over, unless we have it up to this journal sequence."""
+        entry = self._entries.get(session_id)
+        if entry is None or entry.session is None or entry.session.sequence < sequence:
+            self.take_over(session_id, sequence)
+
     def take_over(self, session_id: str, sequence: int = 0) -> None:
         """A session has become ours: read it anew, say again what may be lost, and do what is due.
 

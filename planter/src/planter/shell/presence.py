@@ -22,10 +22,17 @@ GONE_MS = 1_500
 class Presence:
     """Keeps the list of members and says which partitions are ours whenever that changes."""
 
-    def __init__(self, nc: Client, planner_id: str, on_owned: Callable[[frozenset[int]], None]) -> None:
+    def __init__(
+        self,
+        nc: Client,
+        planner_id: str,
+        on_owned: Callable[[frozenset[int]], None],
+        on_gone: Callable[[], None],
+    ) -> None:
         self._nc = nc
         self._id = planner_id
         self._on_owned = on_owned
+        self._on_gone = on_gone
         self._members: dict[str, int] = {}
         self._owned: frozenset[int] = frozenset()
 
@@ -41,11 +48,13 @@ class Presence:
             await anyio.sleep(BEAT_SECONDS)
             await self._say()
             now = monotonic_ms()
-            for member, seen in list(self._members.items()):
-                if now - seen > GONE_MS:
-                    log.info("planner.gone", planner=member)
-                    del self._members[member]
+            gone = [member for member, seen in self._members.items() if now - seen > GONE_MS]
+            for member in gone:
+                log.info("planner.gone", planner=member)
+                del self._members[member]
             self._update()
+            if gone:
+                self._on_gone()
 
     async def leave(self) -> None:
         """Say that we go, so that the others take over at once."""
@@ -64,15 +73,16 @@ class Presence:
         if presence.planner_id == self._id:
             return
         if presence.leaving:
-            self._members.pop(presence.planner_id, None)
-        else:
-            newcomer = presence.planner_id not in self._members
-            self._members[presence.planner_id] = monotonic_ms()
-            if not newcomer:
-                return
+            if self._members.pop(presence.planner_id, None) is not None:
+                self._update()
+                self._on_gone()
+            return
+        newcomer = presence.planner_id not in self._members
+        self._members[presence.planner_id] = monotonic_ms()
+        if newcomer:
             log.info("planner.seen", planner=presence.planner_id)
             await self._say()  # it should not wait half a second for us
-        self._update()
+            self._update()
 
     def _update(self) -> None:
         owned = owned_by(self._id, self._members)
