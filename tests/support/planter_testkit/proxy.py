@@ -16,6 +16,7 @@ class Proxy:
         self._open: set[asyncio.Event] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._is_closed = False
 
     @property
     def url(self) -> str:
@@ -30,8 +31,16 @@ class Proxy:
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forward one connection."""
         self.accepted += 1
-        there, back = await asyncio.open_connection("127.0.0.1", self._target_port)
-        self._writers |= {writer, back}
+        self._writers.add(writer)
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self._target_port)
+        except OSError:
+            writer.close()
+            return
+        self._writers.add(back)
+        if self._is_closed:
+            self.close()
+            return
         flows = asyncio.Event()
         flows.set()
         self._open.add(flows)
@@ -61,6 +70,7 @@ class Proxy:
 
     def close(self) -> None:
         """End every connection."""
+        self._is_closed = True
         for task in self._tasks:
             task.cancel()
         for writer in self._writers:
@@ -78,3 +88,4 @@ async def running_proxy(target_port: int) -> AsyncGenerator[Proxy]:
     finally:
         listener.close()
         proxy.close()
+        await asyncio.sleep(0)  # aborted connections end in the loop's next turn
