@@ -131,6 +131,7 @@ async def test_a_staged_plan_starts_nothing_until_any_replica_applies_it(tmp_pat
             state = await other.until("s", "complete")
             lost = await other.http.post("/apply", json={"planDigest": digest}, params=parameters)
             nothing = await other.http.post("/apply", params=parameters)
+            same = await other.http.get("/diff", params=parameters)
 
     assert staged.status_code == 200
     assert staged.json()["staged"] is True
@@ -141,6 +142,7 @@ async def test_a_staged_plan_starts_nothing_until_any_replica_applies_it(tmp_pat
     assert state["planDigest"] == digest
     assert (lost.status_code, lost.json()["repeated"], lost.json()["revision"]) == (200, True, 1)
     assert (nothing.status_code, nothing.json()["code"]) == (404, "plan.not_staged")
+    assert (same.status_code, same.json()["planDigest"], same.json()["baseDigest"]) == (200, digest, digest)
 
 
 async def test_a_plan_staged_on_what_has_changed_since_is_stale(tmp_path):

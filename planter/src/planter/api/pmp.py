@@ -148,11 +148,20 @@ async def get_status(
 async def get_diff(
     request: Request, session: SessionQuery = DEFAULT_SESSION, plan_digest: DigestQuery = None
 ) -> Response:
-    """The staged plan against what is applied now."""
+    """The staged plan against what is applied now; with nothing staged, there is no difference."""
     site = site_of(request)
     staged = await site.keeping.staged(session, plan_digest)
-    if staged is None:
+    if staged is None and plan_digest is not None:
         raise _not_staged(session, plan_digest)
+    if staged is None:
+        applied = await site.side.head(session)
+        same = messages.Diff(
+            session_id=session,
+            base_revision=applied.revision,
+            base_digest=applied.plan_digest,
+            plan_digest=applied.plan_digest,
+        )
+        return tagged_answer(request, same)
     return tagged_answer(request, await site.side.diff(session, await site.keeping.manifest_of(staged)))
 
 
