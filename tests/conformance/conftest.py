@@ -1,7 +1,6 @@
 """The fixtures: where the server is, and a session on it."""
 
 import os
-import sys
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
@@ -19,11 +18,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
         yield given
         return
     folder = tmp_path_factory.mktemp("planter")
-    with stand.nats_server(folder) as address:
-        command = (sys.executable, "-m", "planter", "serve", "--nats", address)
-        with stand.program(folder, "planner", *command) as log:
-            stand.wait_until_answered(address, "plan.session.conformance.get_state", log)
-            yield address
+    with stand.nats_server(folder) as address, stand.planter(folder, address):
+        yield address
 
 
 @pytest.fixture

@@ -4,9 +4,11 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +47,39 @@ def program(folder: Path, name: str, *command: str) -> Generator[Path]:
         yield log
     finally:
         _end(process)
+
+
+@contextmanager
+def planter(folder: Path, address: str) -> Generator[None]:
+    """Planter on that NATS server; its HTTP address and token stand in the environment meanwhile."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = folder / "http-token"
+    os.environ["PLANTER_HTTP_TOKEN_FILE"] = str(token)
+    command = ("serve", "--nats", address, "--http", f"127.0.0.1:{port}")
+    try:
+        with program(folder, "planner", sys.executable, "-m", "planter", *command) as log:
+            wait_until_answered(address, "plan.session.conformance.get_state", log)
+            _wait_for_http(f"http://127.0.0.1:{port}", log)
+            os.environ["HTTP_URL"] = f"http://127.0.0.1:{port}"
+            os.environ["HTTP_TOKEN"] = token.read_text().strip()
+            yield
+    finally:
+        for name in ("PLANTER_HTTP_TOKEN_FILE", "HTTP_URL", "HTTP_TOKEN"):
+            os.environ.pop(name, None)
+
+
+def _wait_for_http(url: str, log: Path) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=1):
+                return
+        except OSError:
+            time.sleep(0.02)
+    message = f"{url} does not answer within {READY_SECONDS:.0f} s; its log: {log.read_text()}"
+    raise RuntimeError(message)
 
 
 def wait_until_answered(url: str, subject: str, log: Path | None = None) -> None:
