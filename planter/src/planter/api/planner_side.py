@@ -61,18 +61,25 @@ class PlannerSide:
 
     # -- plans -----------------------------------------------------------------------------------
 
-    async def submit(self, session: str, manifest: str) -> Applied:
+    async def submit(self, session: str, manifest: str, *, on_revision: int | None = None) -> Applied:
         """Start the manifest and wait until a planner has said yes.
 
+        Args:
+            session: its id.
+            manifest: text, JSON or YAML.
+            on_revision: the planner refuses it unless the session has this revision (0: none) by then.
+
         Raises:
-            RequestRefused: the manifest is invalid, or the session executes another one.
+            RequestRefused: the manifest is invalid, the session executes another one, or ``plan.stale``.
             PlannerUnavailable: no planner answers; nothing was stored.
             StillStored: it is stored, the answer is late.
         """
         # Asked first, because without a planner the manifest would lie in the stream and start unasked later.
         await self.client.planner_info()
         try:
-            submitted = await self.client.submit(manifest, session=session, confirm=_CONFIRM_SECONDS)
+            submitted = await self.client.submit(
+                manifest, session=session, confirm=_CONFIRM_SECONDS, expect_revision=on_revision
+            )
         except PlannerUnavailable:
             raise StillStored(await self.last_commit(session)) from None
         state = await self.head(session)
@@ -88,7 +95,7 @@ class PlannerSide:
         Raises:
             Problem: ``plan.stale``.
         """
-        # A planner does not compare the base yet: between this look and the start somebody may be faster.
+        # The planner compares again when it decides; what is stale already need not be sent.
         found = await self.base(session)
         if found != base:
             text = (
@@ -96,7 +103,7 @@ class PlannerSide:
                 f"it has revision {found.revision} now"
             )
             raise Problem("plan.stale", text)
-        return await self.submit(session, manifest)
+        return await self.submit(session, manifest, on_revision=base.revision)
 
     async def base(self, session: str) -> Base:
         """What is applied now; revision 0 when there is no such session."""
