@@ -206,3 +206,29 @@ def test_a_cancelled_session_asks_no_conditions_any_more() -> None:
     world.pass_time(60_000)
 
     assert world.session.status == "cancelled"
+
+
+def test_what_a_failing_session_put_off_is_asked_again_when_the_failed_phase_is_skipped() -> None:
+    world = World(runtime())
+    world.start(
+        plan(
+            phase("fails"),
+            phase("works"),
+            phase("long"),
+            phase("asked", "works", when="true"),
+            phase("left", "works", when="false"),
+            phase("after", "left"),
+        )
+    )
+    world.fail("fails")
+    world.complete("works")
+    put_off = world.statuses()["asked"]
+
+    world.command("skip", "fails")
+    then = world.statuses()
+    world.complete("asked", "long")
+
+    assert put_off == "pending"
+    assert (then["asked"], then["left"], then["after"]) == ("targeted", "skipped", "skipped")
+    assert world.session.status == "complete"
+    assert picture(world.replayed()) == picture(world.session)

@@ -250,6 +250,8 @@ def _settle_failing(session: Session, at: int) -> None:
             if phase.status is PhaseStatus.READY:
                 phase.since = at
                 arm(session, index)
+            elif phase.status is PhaseStatus.PENDING:
+                session.to_settle[index] = None  # what was put off then
 
 
 def _failure(session: Session) -> str | None:
