@@ -100,3 +100,25 @@ async def test_the_command_line_goes_up_to_a_phase_and_says_so(tmp_path: Path) -
     assert "Target:" not in after.stdout
     assert max(runtime.executed.values()) == 1
     assert len(runtime.executed) == 4
+
+
+async def test_what_is_planned_up_to_a_phase_is_what_is_applied(tmp_path: Path) -> None:
+    manifest = tmp_path / "site.planter.json"
+    specs = {one["id"]: one["spec"] for one in PHASES}
+    manifest.write_text(json.dumps({"plan": {"targetPhase": "build", **specs}}))
+    async with (
+        running_nats_server(tmp_path) as server,
+        running_planner(server.url, tmp_path),
+        PlanClient.connected(server.url) as client,
+        scripted_runtime(server.url),
+    ):
+        planned = planter("plan", str(manifest), "-o", "json", url=server.url)
+        plan = json.loads(planned.stdout)
+        reviewed = ("--digest", plan["planDigest"], "--base", str(plan["baseRevision"]))
+        # In a thread: the runtime works in this loop.
+        applied = await asyncio.to_thread(planter, "apply", str(manifest), *reviewed, url=server.url)
+        state = await client.get_state("site")
+
+    assert [change["phaseId"] for change in plan["changes"]] == ["setup", "build"]
+    assert applied.returncode == 0, applied.stderr
+    assert (state.target_phase, state.plan_digest) == ("build", plan["planDigest"])

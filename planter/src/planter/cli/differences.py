@@ -12,6 +12,7 @@ from planter_protocol.names import session_id
 
 if TYPE_CHECKING:
     from planter.cli.loading import Read
+    from planter.core import Plan
 
 FORMAT_VERSION = "1.0"
 """Of the JSON: a new minor only adds, whoever reads it ignores what it does not know."""
@@ -27,32 +28,28 @@ async def asked(client: PlanClient, session: str, read: "Read") -> messages.Diff
     A planner answers for a manifest that fits a message. A larger one would have to be stored for that: it is
     compared here, with the session as its journal says.
     """
+    assert read.plan is not None, "an invalid manifest is told before anything is asked"
     manifest = read.canonical()
-    data = encode(manifest)
-    if len(data) <= INLINE_BYTES_MAX:
-        found = await client.diff(session, manifest)
+    if len(encode(manifest)) <= INLINE_BYTES_MAX:
+        found = await client.diff(session, manifest, target_phase=read.target)
         if not found.cut:
             return found
-    return await _compared_here(client, session, data)
+    return await _compared_here(client, session, read.plan)
 
 
-async def _compared_here(client: PlanClient, session: str, manifest: bytes) -> messages.Diff:
+async def _compared_here(client: PlanClient, session: str, plan: "Plan") -> messages.Diff:
     from planter.core import Session  # noqa: PLC0415 (seldom needed, and slow to import)
     from planter.core.graph import graph_of  # noqa: PLC0415
     from planter.core.starts import purged_text  # noqa: PLC0415
     from planter.core.status import SessionStatus  # noqa: PLC0415
     from planter.shell.diffs import diff  # noqa: PLC0415
     from planter.shell.journal import Journal  # noqa: PLC0415
-    from planter.shell.plans import read_manifest  # noqa: PLC0415
 
-    reading = read_manifest(manifest)
-    if reading.plan is None:
-        raise RequestRefused("manifest.invalid", reading.text, reading.problems)
     found = Session(session_id(session))
     await Journal(client.nc, client.js, "cli").load(found)
     if found.status is SessionStatus.PURGED:
         raise RequestRefused("session.purged", purged_text(found))
-    return diff(found if found.commits else None, session, graph_of(reading.plan), bounded=False)
+    return diff(found if found.commits else None, session, graph_of(plan), bounded=False)
 
 
 # -- as text -----------------------------------------------------------------------------------
