@@ -75,7 +75,7 @@ class World:
 
     def stored(self) -> list[i.PassedOn]:
         """What the shell answers once it has passed on what handlers want said."""
-        return [i.PassedOn(phase_id=name, attempt=attempt) for name, attempt in self.session.telling]
+        return [i.PassedOn(phase_id=self.session.untold[n].phase_id, number=n) for n in self.session.telling]
 
     def start(self, plan: Plan, **fields: Any) -> Decision:
         """Submit a plan."""
@@ -169,6 +169,7 @@ def picture(session: Session) -> Mapping[str, Any]:
         "known": session.known,
         "counts": session.counts,
         "load": session.load,
+        "calls": session.calls,
         "stopping": {name: (one.attempt, one.fence) for name, one in session.stopping.items()},
         "offered": session.offered,
         "ready": [

@@ -232,3 +232,47 @@ def test_what_a_failing_session_put_off_is_asked_again_when_the_failed_phase_is_
     assert (then["asked"], then["left"], then["after"]) == ("targeted", "skipped", "skipped")
     assert world.session.status == "complete"
     assert picture(world.replayed()) == picture(world.session)
+
+
+def test_an_on_use_need_is_asked_for_once_all_others_have_ended_however() -> None:
+    world = World(runtime())
+    world.start(
+        plan(
+            phase("branch", when="false"),
+            phase("base", on_use=True),
+            phase("join", "branch", "base", trigger=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS),
+        )
+    )
+
+    asked_for = world.open()
+    world.complete("base")
+    world.complete("join")
+
+    assert asked_for == ["base"]
+    assert world.statuses() == {"branch": "skipped", "base": "complete", "join": "complete"}
+    assert world.session.status == "complete"
+
+
+def test_an_on_use_need_sleeps_while_another_need_is_still_open() -> None:
+    world = World(runtime())
+    rule = TriggerRule.ALL_DONE
+    world.start(plan(phase("work"), phase("base", on_use=True), phase("join", "work", "base", trigger=rule)))
+
+    at_first = world.open()
+    world.complete("work")
+
+    assert (at_first, world.open()) == (["work"], ["base"])
+
+
+def test_an_open_offer_in_a_failing_session_is_taken_back_once_a_runtime_matches() -> None:
+    world = World()
+    world.start(plan(phase("work"), phase("tell", "work", trigger=TriggerRule.ONE_FAILED)))
+    world.fail("work", retryable=False)
+    world.settle()
+    offered = sorted(world.session.offered)
+
+    world.fleet.put(runtime())
+    world.step()
+
+    assert (offered, world.session.failing) == ([1], "phase work failed")
+    assert [state.runtime_id for state in world.session.phases] == [None, "r1"]

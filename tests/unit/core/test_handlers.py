@@ -50,9 +50,9 @@ def test_the_session_ends_only_once_all_is_passed_on() -> None:
     world.start(plan(phase("a", success=TELL), phase("b", success=TELL)))
     world.complete("a", "b")
 
-    world.step(i.PassedOn(phase_id="a", attempt=1))
+    world.step(i.PassedOn(phase_id="a", number=1))
     before = world.session.status
-    world.step(i.PassedOn(phase_id="b", attempt=1))
+    world.step(i.PassedOn(phase_id="b", number=2))
 
     assert (before, world.session.status) == ("running", "complete")
 
@@ -86,7 +86,7 @@ def test_what_is_passed_on_twice_is_noted_once() -> None:
     world = world_of(success=TELL)
     world.complete("a")
 
-    again = i.PassedOn(phase_id="a", attempt=1)
+    again = i.PassedOn(phase_id="a", number=1)
     world.step(again, again)
     world.step(again)
 
@@ -162,3 +162,16 @@ def test_what_is_passed_on_is_bounded() -> None:
     for pairs in (called.labels, called.notify):
         assert len(pairs) == PAIRS_MAX
         assert max(map(len, pairs.values())) <= VALUE_MAX + 3
+
+
+def test_a_phase_that_fails_twice_without_an_attempt_in_between_is_told_twice() -> None:
+    world = World(runtime())
+    world.start(plan(phase("a", when="phases.a.result", failure=TELL)))
+    world.settle()
+
+    world.command("retry")
+    world.settle()
+
+    assert ordered(world) == [("a", 0, "failed")] * 2
+    assert [effect.called.number for effect in world.effects if isinstance(effect, f.PassOn)] == [1, 2]
+    assert world.event_names().count("HandlerPassedOn") == 2

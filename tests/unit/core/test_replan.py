@@ -5,7 +5,7 @@ import pytest
 from planter.core import effects as f
 from planter.core import inputs as i
 from planter.core.evolve import CANCEL_MS
-from planter.core.plan import Backoff, FailureAction
+from planter.core.plan import Backoff, FailureAction, TriggerRule
 from planter_testkit.builders import World, diamond, phase, picture, plan, runtime
 
 
@@ -370,3 +370,17 @@ def test_a_dry_run_says_what_would_happen_and_starts_nothing() -> None:
     assert refused.code == "start.dry_run"
     assert "0 to add, 1 to change, 0 to remove, 1 to run again; nothing was started" in refused.text
     assert (world.session.revision, world.session.plan_digest) == (1, world.replayed().plan_digest)
+
+
+def test_a_phase_whose_old_attempt_has_stopped_is_left_out_when_its_new_need_was() -> None:
+    world = World(runtime())
+    never = {"trigger": TriggerRule.ONE_FAILED}
+    world.start(plan(phase("gate", **never), phase("work"), phase("other")))
+    world.running("work")
+    world.replan(plan(phase("gate", **never), phase("work", "gate"), phase("other")))
+
+    stop_reported(world, "work")
+    world.complete("other")
+
+    assert world.statuses() == {"gate": "skipped", "work": "skipped", "other": "complete"}
+    assert world.session.status == "complete"

@@ -121,7 +121,19 @@ def settle(step: Step) -> bool:
             step.emit(e.PhaseSkipped(phase_id=spec.id, reason=_why_skipped(session, index)))
         elif says is Verdict.RUN and index in session.graph.conditional and session.may_start(index):
             cleared = _clear(step, index) or cleared
+        elif says is Verdict.WAIT and session.graph.lazy_needs[index]:
+            _demand(session, index)
     return cleared
+
+
+def _demand(session: Session, index: int) -> None:
+    """Ask for ``onUse`` needs once the phase waits for nothing else, however its other needs have ended."""
+    needs = session.graph.needs[index]
+    still_open = [need for need in needs if session.phases[need].status not in PHASE_TERMINAL]
+    asleep = [need for need in still_open if session.spec(need).on_use]
+    external = sum(1 for name in session.spec(index).external if name not in session.known)
+    if len(asleep) == len(still_open) and not external:
+        session.to_demand.extend((need, index) for need in asleep if not session.phases[need].demanded)
 
 
 def missing_outputs(spec: PhaseSpec, result: msgspec.Raw | msgspec.UnsetType) -> tuple[str, ...]:

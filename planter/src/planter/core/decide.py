@@ -80,10 +80,9 @@ def decide(  # noqa: PLR0913  (all that a decision depends on)
     _prepare(step)
     more = False
     if session.status is SessionStatus.RUNNING and not session.cancelling:
-        if session.failing is None:
-            re_place(step)
-        else:
+        if session.failing is not None:
             _withdraw_open_offers(step)
+        re_place(step)
         if session.failing is None or session.graph.has_after_failure:
             more = target_ready(step, targets_max)
     more = _finish(step) or more
@@ -122,7 +121,7 @@ def _take(step: Step, given: i.AnyInput) -> None:
         case i.Unheard():
             _unheard(step, given)
         case i.PassedOn():
-            passed_on(step, given.phase_id, given.attempt)
+            passed_on(step, given)
         case i.Forget():
             _forget(step, given)
         case _:

@@ -227,6 +227,8 @@ class PhaseCleared(PhaseEvent, frozen=True, kw_only=True):
 class HandlerCalled(PhaseEvent, frozen=True, kw_only=True):
     """The phase ended, and its manifest wants that said (``onSuccess``, ``onFailure``)."""
 
+    number: int
+    """Counts the session's calls, from 1: a phase may fail twice without another attempt in between."""
     revision: int
     attempt: int
     outcome: str
@@ -242,7 +244,7 @@ class HandlerCalled(PhaseEvent, frozen=True, kw_only=True):
 class HandlerPassedOn(PhaseEvent, frozen=True, kw_only=True):
     """What the handler wants said and sent is stored (or could not be for a minute, and the log says so)."""
 
-    attempt: int
+    number: int
 
 
 class ExternalCompleted(PhaseEvent, frozen=True, kw_only=True):

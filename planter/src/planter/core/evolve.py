@@ -141,7 +141,8 @@ def _consider(session: Session, index: int, at: int) -> None:
         return
     if index in session.graph.conditional:
         session.to_settle[index] = None
-    elif session.unmet[index] == 0:
+        return
+    if session.unmet[index] == 0:
         _make_ready(session, index, at)
         return
     if not session.graph.lazy_needs[index]:
@@ -518,6 +519,7 @@ def _attempt_stopped(session: Session, event: e.AttemptStopped, at: int) -> None
     index = session.graph.index.get(event.phase_id)
     if index is not None:
         session.unmet[index] -= 1
+        session.to_settle[index] = None  # its needs may have ended meanwhile
         _consider(session, index, at)
 
 
@@ -534,13 +536,14 @@ def _phase_unmatched(session: Session, event: e.PhaseUnmatched, at: int) -> None
 
 def _handler_called(session: Session, event: e.HandlerCalled, at: int) -> None:
     del at
-    session.untold[(event.phase_id, event.attempt)] = event
+    session.calls = event.number
+    session.untold[event.number] = event
 
 
 def _handler_passed_on(session: Session, event: e.HandlerPassedOn, at: int) -> None:
     del at
-    session.untold.pop((event.phase_id, event.attempt), None)
-    session.telling.discard((event.phase_id, event.attempt))
+    session.untold.pop(event.number, None)
+    session.telling.discard(event.number)
 
 
 _APPLY: dict[type, Callable[[Session, Any, int], None]] = {

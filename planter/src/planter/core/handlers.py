@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from planter.core import effects as f
 from planter.core import events as e
+from planter.core import inputs as i
 from planter.core.step import Step
 
 TEXT_MAX = 4_000
@@ -33,6 +34,7 @@ def call_handler(step: Step, index: int, *, reason: str | None = None) -> None:
     step.emit(
         e.HandlerCalled(
             phase_id=spec.id,
+            number=session.calls + 1,
             revision=session.revision,
             attempt=session.phases[index].attempt,
             outcome="complete" if reason is None else "failed",
@@ -47,16 +49,16 @@ def call_handler(step: Step, index: int, *, reason: str | None = None) -> None:
 def pass_on(step: Step) -> None:
     """Order what is not stored yet, once for each reading of the journal."""
     session = step.session
-    for key, called in session.untold.items():
-        if key not in session.telling:
-            session.telling.add(key)
+    for number, called in session.untold.items():
+        if number not in session.telling:
+            session.telling.add(number)
             step.effects.append(f.PassOn(called))
 
 
-def passed_on(step: Step, phase_id: str, attempt: int) -> None:
+def passed_on(step: Step, given: i.PassedOn) -> None:
     """It is stored: note that, so that nobody orders it again."""
-    if (phase_id, attempt) in step.session.untold:
-        step.emit(e.HandlerPassedOn(phase_id=phase_id, attempt=attempt))
+    if given.number in step.session.untold:
+        step.emit(e.HandlerPassedOn(phase_id=given.phase_id, number=given.number))
 
 
 def _bounded(lines: Iterable[str]) -> tuple[str, ...]:

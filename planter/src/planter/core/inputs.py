@@ -127,7 +127,7 @@ class PassedOn(Input, frozen=True, kw_only=True):
     """What a handler wants said and sent is stored."""
 
     phase_id: str
-    attempt: int
+    number: int
 
 
 class Forget(Input, frozen=True, kw_only=True):

@@ -128,13 +128,13 @@ class Session:
         self.declined: dict[tuple[int, str], int] = {}
         #: Index to the time of the newest heartbeat of its open attempt. Not journalled.
         self.heard: dict[int, int] = {}
-        #: Since when who decides here hears all that is said; 0: from the first commit on; None: nothing was
-        #: decided yet. Not journalled: who takes over, or stood still, lets what was said meanwhile arrive.
+        #: Since when who decides here hears all; 0 from the first commit; None: not yet. Not journalled.
         self.listening_since: int | None = None
-        #: What handlers want said and sent and is not known to be stored, by phase id and attempt.
-        self.untold: dict[tuple[str, int], HandlerCalled] = {}
+        #: How many handlers were called; by number, what they want said and is not known to be stored.
+        self.calls = 0
+        self.untold: dict[int, HandlerCalled] = {}
         #: Those of them that were ordered since the journal was read. Not journalled.
-        self.telling: set[tuple[str, int]] = set()
+        self.telling: set[int] = set()
         #: Sequences of the inputs that are in the journal.
         self.taken: set[int] = set()
 

@@ -20,7 +20,7 @@ from planter.core.plan import PhaseSpec
 from planter.core.session import PhaseState, Session, Stopping
 from planter.core.status import PHASE_OPEN, PhaseStatus, SessionStatus
 
-VERSION = 2
+VERSION = 3
 _FIELDS = msgspec.structs.fields(PhaseState)
 _NAMES = tuple(field.name for field in _FIELDS)
 
@@ -59,6 +59,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     #: Field of ``PhaseState`` to its value for each phase; JSON as bytes, None when there is none.
     phases: dict[str, list[Any]]
     untold: list[HandlerCalled] = []
+    calls: int = 0
     aside: bytes = b""
     """JSON: pairs of what the plan had of a phase and its state."""
 
@@ -95,6 +96,7 @@ def take(session: Session) -> Snapshot | None:
         to_settle=list(session.to_settle),
         phases={name: [_plain(getattr(phase, name)) for phase in session.phases] for name in _NAMES},
         untold=list(session.untold.values()),
+        calls=session.calls,
         aside=msgspec.json.encode(list(session.aside.values())) if session.aside else b"",
     )
 
@@ -139,7 +141,8 @@ def restore(session: Session, snapshot: Snapshot, graph: Graph) -> None:
     heapify(session.timers)
     session.to_demand = snapshot.to_demand
     session.to_settle = dict.fromkeys(snapshot.to_settle)
-    session.untold = {(called.phase_id, called.attempt): called for called in snapshot.untold}
+    session.untold = {called.number: called for called in snapshot.untold}
+    session.calls = snapshot.calls
     session.plan_at = snapshot.plan_at
     session.sequence = snapshot.sequence
     session.record = snapshot.record

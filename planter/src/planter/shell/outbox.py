@@ -46,12 +46,12 @@ class Outbox:
         self._confirmed = Confirmed(nc)
         self._tell = tell
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
-        #: Those that are on their way, by session, phase and attempt.
-        self._known: set[tuple[str, str, int]] = set()
+        #: Those that are on their way, by session and number.
+        self._known: set[tuple[str, int]] = set()
 
     def put(self, session_id: str, called: HandlerCalled, now: int) -> None:
         """Pass it on, soon; ``now`` is when it is said, in milliseconds since 1970."""
-        key = (session_id, called.phase_id, called.attempt)
+        key = (session_id, called.number)
         if key not in self._known:
             self._known.add(key)
             self._jobs.put_nowait((session_id, called, now))
@@ -69,8 +69,8 @@ class Outbox:
             except Exception:
                 log.exception("handler.broken", session=session_id, phase=called.phase_id)
             finally:
-                self._known.discard((session_id, called.phase_id, called.attempt))
-            self._tell(session_id, PassedOn(phase_id=called.phase_id, attempt=called.attempt))
+                self._known.discard((session_id, called.number))
+            self._tell(session_id, PassedOn(phase_id=called.phase_id, number=called.number))
 
     async def _pass_on(self, session_id: str, called: HandlerCalled, now: int) -> None:
         for subject, data, header in _stored(session_id, called, now):
@@ -114,7 +114,9 @@ class Outbox:
 
 def _stored(session_id: str, called: HandlerCalled, now: int) -> Iterator[tuple[str, bytes, dict[str, str]]]:
     """Subject, payload and headers of all that is to be stored."""
-    name = f"{session_id}/{called.revision}/{called.phase_id}/{called.attempt}/{called.outcome}"
+    name = (
+        f"{session_id}/{called.revision}/{called.phase_id}/{called.attempt}/{called.outcome}/{called.number}"
+    )
     if called.message or called.labels:
         line = messages.Log(
             level="info" if called.outcome == "complete" else "error",

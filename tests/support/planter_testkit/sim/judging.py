@@ -296,14 +296,14 @@ def _judge_handlers(world: World, sessions: dict[str, list[Kept]]) -> list[str]:
     for name, records in sessions.items():
         if _is_purged(records):
             continue
-        called: dict[tuple[str, int], int] = {}
+        called: dict[int, int] = {}
         wanted = 0
         for kept in records:
             for event in _commits.decode(kept.data).events:
                 if event["type"] == "HandlerCalled":
-                    called[event["phaseId"], event["attempt"]] = len(event.get("notify", ()))
+                    called[event["number"]] = len(event.get("notify", ()))
                 elif event["type"] == "HandlerPassedOn":
-                    wanted += called.pop((event["phaseId"], event["attempt"]), 0)
+                    wanted += called.pop(event["number"], 0)
                 elif event["type"] == "SessionEnded" and called:
                     found.append(
                         f"I13 handlers: session {name} has ended before {sorted(called)} were stored"

@@ -7,6 +7,7 @@ Every callback knows its process by a context variable, which tasks inherit, so 
 import asyncio
 import contextvars
 import heapq
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -30,46 +31,15 @@ class Process:
 PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
 
 
-class _Handle(asyncio.Handle):
-    def _run(self) -> None:
-        process = self._context.get(PROCESS)  # type: ignore[attr-defined]
-        if process is not None and process.stopped:
-            process.parked.append(self)
-        else:
-            super()._run()  # type: ignore[misc]
-
-
-class _TimerHandle(asyncio.TimerHandle):
-    def _run(self) -> None:
-        process = self._context.get(PROCESS)  # type: ignore[attr-defined]
-        if process is not None and process.stopped:
-            process.parked.append(self)
-        else:
-            super()._run()  # type: ignore[misc]
-
-
-class _Selector:
-    """Selects nothing; waiting is a jump of the clock."""
-
-    def __init__(self, loop: "VirtualLoop") -> None:
-        self._loop = loop
-
-    def select(self, timeout: float | None) -> list[Any]:
-        if timeout is None:
-            raise Stalled("no callback and no timer is left")
-        if timeout > 0:
-            self._loop.now += timeout
-        return []
-
-
 class VirtualLoop(asyncio.BaseEventLoop):
     """Seconds start at 1,000 and pass only when nothing is ready."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 1_000.0
-        self._selector = _Selector(self)
-        self._clock_resolution = 1e-9
+        #: The number says who was first among timers of one moment.
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._numbers = itertools.count()
         self.errors: list[str] = []
         self.set_exception_handler(self._on_error)
 
@@ -90,20 +60,45 @@ class VirtualLoop(asyncio.BaseEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        timer = _TimerHandle(when, callback, args, self, context)
-        heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
-        timer._scheduled = True  # type: ignore[attr-defined]
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, next(self._numbers), timer))
         return timer
 
     def call_soon(
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
-        handle = _Handle(callback, args, self, context)
+        handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)  # type: ignore[attr-defined]
         return handle
 
-    def _process_events(self, event_list: list[Any]) -> None:
-        del event_list
+    def _run_once(self) -> None:
+        """One round. asyncio's own compares timers in Python and asks a selector, in each of 1,600 rounds."""
+        ready = self._ready  # type: ignore[attr-defined]
+        if not ready:
+            self._advance()
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            process = handle._context.get(PROCESS)
+            if process is not None and process.stopped:
+                process.parked.append(handle)
+            else:
+                handle._run()
+
+    def _advance(self) -> None:
+        """The clock jumps to the next timer; everything that is due then is ready."""
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined]
+            heapq.heappop(timers)
+        if not timers:
+            raise Stalled("no callback and no timer is left")
+        self.now = max(self.now, timers[0][0])
+        while timers and timers[0][0] <= self.now:
+            self._ready.append(heapq.heappop(timers)[2])  # type: ignore[attr-defined]
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        pass  # it is skipped when its time has come
 
     def _write_to_self(self) -> None:
         pass

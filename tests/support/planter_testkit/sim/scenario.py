@@ -23,6 +23,7 @@ TIMEOUTS = (
     {"scheduleToClose": "4s"},
     {"startToClose": "1s", "heartbeat": "500ms"},
 )
+RULES = ("all_failed", "all_done", "one_success", "one_failed", "none_failed_min_one_success", "always")
 COMMANDS = ("pause", "resume", "resume", "cancel", "retry", "retry", "skip", "rerun")
 
 
@@ -362,4 +363,25 @@ def _phase(draw: random.Random, number: int, theme: str) -> dict[str, Any]:
         spec["onSuccess"] = {"spec": {"message": ["well"], "notify": {"webhook": "audit"}}}
     if draw.random() < 0.1:
         spec["instanceMode"] = "onUse"
+    if draw.random() < 0.4:
+        spec.update(_conditions(draw, needs))
     return {"kind": "Phase", "id": f"p{number}", "spec": spec}
+
+
+def _conditions(draw: random.Random, needs: list[str]) -> dict[str, Any]:
+    """What decides at run time: a rule, an expression, arguments from another phase, a limit."""
+    found: dict[str, Any] = {}
+    if draw.random() < 0.4:
+        found["x-trigger"] = draw.choice(RULES)
+    if needs:
+        need = draw.choice(needs)
+        expressions = ("false", f"phases.{need}.status == 'complete'", f"has(phases.{need}.result.by)")
+        if draw.random() < 0.4:
+            found["x-when"] = draw.choice((*expressions, f"phases.{need}.result.by != ''"))
+        if draw.random() < 0.3:
+            found["x-run"] = {"noop": {"by": f"${{{{ phases.{need}.result.by }}}}"}}
+    if draw.random() < 0.3:
+        found["x-concurrency"] = {"key": draw.choice("xy"), "max": draw.choice((1, 2))}
+    if draw.random() < 0.2:
+        found["x-priority"] = draw.randint(-5, 5)
+    return found

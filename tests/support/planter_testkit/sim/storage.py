@@ -4,6 +4,7 @@ Only what Planter uses is here, and it answers as nats-server 2.15 does: ``test_
 same questions. One server's disk and one replicated group differ where the real ones do (``replicated``).
 """
 
+import functools
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -37,6 +38,7 @@ class Refused(Exception):
         self.text = text
 
 
+@functools.lru_cache(maxsize=50_000)
 def matches(pattern: str, subject: str) -> bool:
     """Whether a subject falls under a pattern with ``*`` and ``>``."""
     if pattern == subject:
