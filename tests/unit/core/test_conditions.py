@@ -276,3 +276,21 @@ def test_an_open_offer_in_a_failing_session_is_taken_back_once_a_runtime_matches
 
     assert (offered, world.session.failing) == ([1], "phase work failed")
     assert [state.runtime_id for state in world.session.phases] == [None, "r1"]
+
+
+def test_an_on_use_phase_whose_need_was_left_out_while_it_slept_is_left_out_once_asked_for() -> None:
+    world = World(runtime())
+    rule = TriggerRule.ALL_DONE
+    world.start(
+        plan(
+            phase("gate", when="false"),
+            phase("base", "gate", on_use=True),
+            phase("work"),
+            phase("last", "work", "base", trigger=rule),
+        )
+    )
+
+    world.run_out()
+
+    assert world.statuses() == {"gate": "skipped", "base": "skipped", "work": "complete", "last": "complete"}
+    assert world.session.status == "complete"

@@ -502,6 +502,7 @@ def _phase_cancelled(session: Session, event: e.PhaseCancelled, at: int) -> None
 def _phase_demanded(session: Session, event: e.PhaseDemanded, at: int) -> None:
     index = session.graph.index[event.phase_id]
     session.phases[index].demanded = True
+    session.to_settle[index] = None  # its needs may have ended while it slept
     _consider(session, index, at)
 
 
