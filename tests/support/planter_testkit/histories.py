@@ -13,6 +13,7 @@ from planter.core.status import PHASE_OPEN, SESSION_TERMINAL
 from planter_testkit.builders import World, phase, plan, runtime
 
 STEPS = 60
+_ROUNDS = 100
 
 
 def random_plan(draw: random.Random) -> Plan:
@@ -212,3 +213,25 @@ def play(seed: int) -> World:
         check_counts(world)
         check_clocks(world)
     return world
+
+
+def work_off(world: World) -> None:
+    """From now on every runtime does what it is asked for, and somebody resumes what is paused."""
+    if world.session.revision:
+        world.command("resume")
+    for _ in range(_ROUNDS):
+        if world.session.status in SESSION_TERMINAL:
+            return
+        for name, one in list(world.session.stopping.items()):
+            echo = {
+                "phase_id": name,
+                "attempt": one.attempt,
+                "fence": one.fence,
+                "runtime_id": one.runtime_id,
+            }
+            is_fenced = one.instance is not None
+            world.step(i.ReportCancelled(**echo, fenced=is_fenced, sequence=world._number()))
+        for name in world.open():
+            world.complete(name)
+        world.pass_time(2_000)
+        world.settle()

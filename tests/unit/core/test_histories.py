@@ -11,7 +11,7 @@ from planter.core.status import SESSION_TERMINAL
 from planter_protocol.messages import Commit
 from planter_testkit.builders import World, picture
 from planter_testkit.checker import Verdict, judge
-from planter_testkit.histories import play
+from planter_testkit.histories import play, work_off
 
 
 def verdict(world: World) -> Verdict:
@@ -30,6 +30,18 @@ def test_random_histories_keep_the_invariants_and_replay_to_the_same_state(seed:
     world = play(seed)
 
     verdict(world)
+    assert picture(world.replayed()) == picture(world.session)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=150, deadline=None)
+def test_every_history_comes_to_an_end_by_itself_once_all_work_is_done(seed: int) -> None:
+    world = play(seed)
+
+    work_off(world)
+
+    assert world.session.status in SESSION_TERMINAL or not world.session.revision
+    assert verdict(world).status in (world.session.status, None)
     assert picture(world.replayed()) == picture(world.session)
 
 
