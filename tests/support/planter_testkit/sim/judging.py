@@ -24,6 +24,8 @@ _ASKED_FOR = frozenset(
 
 _commits = msgspec.json.Decoder(Commit)
 _records = msgspec.json.Decoder(Record)
+_folds: dict[str, tuple[Session, list[Kept]]] = {}
+"""Of one history: the last record tells its journal from all others."""
 
 
 def session_records(world: World) -> dict[str, list[Kept]]:
@@ -36,14 +38,20 @@ def session_records(world: World) -> dict[str, list[Kept]]:
 
 
 def folded(name: str, records: list[Kept]) -> Session:
-    """What the journal says of a session."""
-    session = Session(name)
-    for kept in records:
+    """What the journal says of a session; what was folded for an earlier question is not folded again."""
+    known = _folds.get(name)
+    if known is not None and len(known[1]) <= len(records) and known[1][-1] is records[len(known[1]) - 1]:
+        session, done = known[0], len(known[1])
+    else:
+        session, done = Session(name), 0
+    for kept in records[done:]:
         record = _records.decode(kept.data)
         for event in record.events:
             apply(session, event, record.at_ms)
         session.taken.update(record.inputs)
         session.seal(kept.sequence, kept.headers.get(headers.MSG_ID, ""))
+    if records:
+        _folds[name] = session, records
     return session
 
 

@@ -8,7 +8,7 @@ import asyncio
 import contextvars
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
@@ -31,6 +31,25 @@ class Process:
 PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
 
 
+class _Handle(asyncio.Handle):
+    """Made a thousand times a history: without what asyncio's has for debugging."""
+
+    def __init__(  # pyright: ignore[reportMissingSuperCall]
+        self,
+        callback: Callable[..., object],
+        args: Sequence[Any],
+        loop: asyncio.AbstractEventLoop,
+        context: contextvars.Context | None,
+    ) -> None:
+        self._context = contextvars.copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """Seconds start at 1,000 and pass only when nothing is ready."""
 
@@ -38,7 +57,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.now = 1_000.0
         #: The number says who was first among timers of one moment.
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers: list[tuple[float, int, asyncio.Handle]] = []
         self._numbers = itertools.count()
         self.errors: list[str] = []
         self.set_exception_handler(self._on_error)
@@ -59,15 +78,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
         callback: Callable[..., object],
         *args: Any,
         context: contextvars.Context | None = None,
-    ) -> asyncio.TimerHandle:
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+    ) -> asyncio.Handle:  # pyright: ignore[reportIncompatibleMethodOverride]
+        timer = _Handle(callback, args, self, context)
         heapq.heappush(self._timers, (when, next(self._numbers), timer))
         return timer
 
     def call_soon(
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = _Handle(callback, args, self, context)
         self._ready.append(handle)  # type: ignore[attr-defined]
         return handle
 
@@ -89,16 +108,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _advance(self) -> None:
         """The clock jumps to the next timer; everything that is due then is ready."""
         timers = self._timers
-        while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined]
+        while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined]  (skipped when its time has come)
             heapq.heappop(timers)
         if not timers:
             raise Stalled("no callback and no timer is left")
         self.now = max(self.now, timers[0][0])
         while timers and timers[0][0] <= self.now:
             self._ready.append(heapq.heappop(timers)[2])  # type: ignore[attr-defined]
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        pass  # it is skipped when its time has come
 
     def _write_to_self(self) -> None:
         pass
