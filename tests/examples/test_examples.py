@@ -79,3 +79,12 @@ def test_the_branches_run_one_way_and_join_again(examples) -> None:
     assert "merged 5 words" in done.stdout
     assert "tidied up" in done.stdout
     assert "x-when is false: phases.count.result.words > 100" in done.stdout + done.stderr
+
+
+def test_the_fan_out_measures_every_file_and_gathers_the_results(examples) -> None:
+    done = run(examples, "fan-out/fan-out.planter.yaml")
+
+    files = [path for path in (examples / "fan-out").iterdir() if path.is_file()]
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert f"{len(files)} files, {sum(path.stat().st_size for path in files)} bytes" in done.stdout
+    assert f"measure[{len(files) - 1}]" in done.stdout + done.stderr

@@ -162,6 +162,10 @@ class Target(Message, frozen=True):
     """The attempt is stopped when its work is silent for this long: ``heartbeat`` reports are due."""
     details: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     """How far an earlier attempt said that it was, as JSON."""
+    item: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """The item of the list that the phase stands for (``x-foreach``), as JSON."""
+    index: int | None = None
+    """Its place in the list, from 0."""
 
 
 class Targets(Message, frozen=True):

@@ -23,6 +23,8 @@ class PhaseContext:
         labels: of the phase's selector.
         deadline: when the attempt is stopped, in UTC; None without a timeout.
         details: what an earlier attempt said last with ``heartbeat``; None when there is nothing.
+        item: of a phase with ``x-foreach``, the item that this is about; None otherwise.
+        index: its place in the list, from 0; None otherwise.
         cancelled: set when the attempt is to end. An async handler is cancelled as well.
         logger: a standard logger whose records are lines in the phase's log.
     """
@@ -40,6 +42,8 @@ class PhaseContext:
         write: Callable[[str, str], None],
         beat: Callable[[bytes | None], None],
         details: Any = None,
+        item: Any = None,
+        index: int | None = None,
     ) -> None:
         self.session = session
         self.phase = phase
@@ -49,6 +53,8 @@ class PhaseContext:
         self.deadline = deadline
         self.cancelled = cancelled
         self.details = details
+        self.item = item
+        self.index = index
         self._write = write
         self._beat = beat
         # Not from getLogger, which would keep one for every phase for ever.

@@ -264,8 +264,9 @@ _EXTENSIONS = {
     "PLT-1310": Explanation(
         "expression cannot be used",
         "`x-when`, and `${{ ... }}` in `x-run`, hold expressions of the Common Expression Language (CEL). "
-        "They see `phases` (by id: `status`, `attempt`, `result`) and `session` (`id`, `revision`), for "
-        "example `phases.build.result.count > 0`. `x-when` must be true or false.",
+        "They see `phases` (by id: `status`, `attempt`, `result`) and `session` (`id`, `revision`), in a "
+        "phase with `x-foreach` also `item` and `index`; for example `phases.build.result.count > 0`. "
+        "`x-when` must be true or false.",
     ),
     "PLT-1311": Explanation(
         "expression names a phase that is not over",
@@ -287,6 +288,16 @@ _EXTENSIONS = {
         "`${{ ... }}` is filled in inside of `with`, `env`, `noop` and the arguments of `exec`. A script, a "
         "program's name or a function's name stays as it is written, because a value that becomes part of a "
         "script could be a script itself: hand it over in `env` and use it as a variable.",
+    ),
+    "PLT-1315": Explanation(
+        "x-foreach not usable",
+        "`x-foreach: [a, b]`, `x-foreach: phases.list.result.files`, or `{items: ..., parallel: 4}`: the "
+        "phase is done once for each item. Expressions in its `x-run` see `item` and `index`.",
+    ),
+    "PLT-1316": Explanation(
+        "id of an item",
+        "Every item of a phase with `x-foreach` is a phase of its own: `resize[0]`, `resize[1]`, ... No "
+        "phase of the manifest may have such an id.",
     ),
 }
 

@@ -1,10 +1,10 @@
-"""Reading what decides about a phase's run: ``x-when``, ``x-trigger``, ``x-outputs``, ``x-concurrency``."""
+"""Reading what decides about a phase's runs: ``x-when``, ``x-trigger``, ``x-foreach`` and the like."""
 
 from dataclasses import dataclass
 from typing import Any, cast
 
 from planter_schemas.findings import Finding
-from planter_schemas.manifest import Concurrency
+from planter_schemas.manifest import Concurrency, Foreach
 from planter_schemas.problems import Path, shown
 from planter_schemas.spelling import KeyTable, read_fields
 from planter_schemas.values import Context, choice, free_value, string_list, usable_text
@@ -26,23 +26,25 @@ TRIGGER_RULES = (
 """Airflow's words. Its ``all_done_setup_success`` speaks of setup tasks, which phases do not have."""
 CONCURRENCY = KeyTable("x-concurrency", ["key", "max"])
 CONCURRENCY_MAX = 100_000
+FOREACH = KeyTable("x-foreach", ["items", "parallel"])
 
 
 @dataclass(slots=True)
 class Conditions:
-    """What the four extensions say; the defaults where they are absent."""
+    """What these extensions say; the defaults where they are absent."""
 
     when: str | None = None
     trigger: str = "all_success"
     outputs: tuple[str, ...] = ()
     concurrency: Concurrency | None = None
+    foreach: Foreach | None = None
 
 
 def read_condition(context: Context, into: Conditions, name: str, value: object, path: Path) -> Any:
-    """Read one of the four; returns its canonical form, None when it cannot be used."""
+    """Read one of them; returns its canonical form, None when it cannot be used."""
     match name:
         case "x-when":
-            into.when = _expression(context, value, path)
+            into.when = _expression(context, value, path, "`x-when`")
             return into.when
         case "x-trigger":
             given = choice(context, value, path, "`x-trigger`", TRIGGER_RULES)
@@ -51,16 +53,19 @@ def read_condition(context: Context, into: Conditions, name: str, value: object,
         case "x-outputs":
             into.outputs = _outputs(context, value, path)
             return list(into.outputs)
+        case "x-foreach":
+            into.foreach = _foreach(context, value, path)
+            return None if into.foreach is None else into.foreach.to_json()
         case _:
             into.concurrency = _concurrency(context, value, path)
             return None if into.concurrency is None else into.concurrency.to_json()
 
 
-def _expression(context: Context, value: object, path: Path) -> str | None:
+def _expression(context: Context, value: object, path: Path, what: str) -> str | None:
     """The text of an expression; ``${{ }}`` around all of it is taken off, as in other systems' manifests."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    text = usable_text(context, value, path, "`x-when`")
+    text = usable_text(context, value, path, what)
     if text is None:
         return None
     text = text.strip()
@@ -100,3 +105,41 @@ def _concurrency(context: Context, value: object, path: Path) -> Concurrency | N
         context.findings.add(Finding(fields.path_of("max"), "PLT-1313", message, label="not usable"))
         return None
     return None if key is None else Concurrency(key=key, max=limit, extensions=extensions)
+
+
+def _foreach(context: Context, value: object, path: Path) -> Foreach | None:
+    if not isinstance(value, dict):
+        items = _items(context, value, path)
+        return None if items is None else Foreach(items=items)
+    fields = read_fields(context.findings, cast("dict[str, object]", value), path, FOREACH)
+    extensions = {key: free_value(context, item, (*path, key)) for key, item in fields.extensions.items()}
+    if "items" not in fields:
+        message = "`x-foreach` has no `items`"
+        hint = "give a list, or an expression that gives one"
+        context.findings.add(Finding(path, "PLT-1315", message, label="no `items`", hint=hint))
+        return None
+    limit = fields.get("parallel")
+    is_count = isinstance(limit, int) and not isinstance(limit, bool) and 1 <= limit <= CONCURRENCY_MAX
+    if limit is not None and not is_count:
+        message = f"`x-foreach.parallel` must be a whole number from 1 to {CONCURRENCY_MAX:,}"
+        context.findings.add(Finding(fields.path_of("parallel"), "PLT-1315", message, label="not usable"))
+        return None
+    items = _items(context, fields.get("items"), fields.path_of("items"))
+    return (
+        None
+        if items is None
+        else Foreach(items=items, parallel=cast("int | None", limit), extensions=extensions)
+    )
+
+
+def _items(context: Context, value: object, path: Path) -> str | tuple[Any, ...] | None:
+    if isinstance(value, str):
+        return _expression(context, value, path, "`x-foreach`")
+    if isinstance(value, list):
+        return tuple(
+            free_value(context, item, (*path, index))
+            for index, item in enumerate(cast("list[object]", value))
+        )
+    message = "`x-foreach` must be a list, an expression that gives one, or {items: ..., parallel: ...}"
+    context.findings.add(Finding(path, "PLT-1315", message, label="not usable"))
+    return None

@@ -168,6 +168,20 @@ def _spec() -> Schema:
             "default": 0,
             "description": "Phases with a larger number are offered first.",
         },
+        **_conditions(),
+        "x-capabilities": {
+            "type": "array",
+            "items": {"type": "string", "minLength": 1},
+            "description": "Only runtimes that have all of these are offered the phase.",
+            "examples": [["docker", "gpu"]],
+        },
+    }
+    return _object("Spec", "What the phase needs, and how it is run.", properties)
+
+
+def _conditions() -> Schema:
+    """What decides whether, how often and how many at a time."""
+    return {
         "x-when": {
             "type": ["string", "boolean"],
             "minLength": 1,
@@ -201,14 +215,27 @@ def _spec() -> Schema:
                 },
             ],
         },
-        "x-capabilities": {
-            "type": "array",
-            "items": {"type": "string", "minLength": 1},
-            "description": "Only runtimes that have all of these are offered the phase.",
-            "examples": [["docker", "gpu"]],
+        "x-foreach": {
+            "description": "The phase is done once for each item, which expressions in `x-run` see.",
+            "oneOf": [
+                *_items_of_foreach(),
+                {
+                    "type": "object",
+                    "required": ["items"],
+                    "properties": {
+                        "items": {"oneOf": _items_of_foreach()},
+                        "parallel": {"type": "integer", "minimum": 1, "maximum": CONCURRENCY_MAX},
+                    },
+                    "patternProperties": {"^x-": {}},
+                    "additionalProperties": False,
+                },
+            ],
         },
     }
-    return _object("Spec", "What the phase needs, and how it is run.", properties)
+
+
+def _items_of_foreach() -> list[Schema]:
+    return [{"type": "array"}, {"type": "string", "minLength": 1}]
 
 
 def _wait_for() -> Schema:

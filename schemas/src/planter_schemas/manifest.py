@@ -127,6 +127,27 @@ class Concurrency(_Frozen):
         return {"key": self.key, "max": self.max, **self.extensions}
 
 
+class Foreach(_Frozen):
+    """``x-foreach``: the phase is done once for each item.
+
+    Attributes:
+        items: the list, or the text of an expression that gives one.
+        parallel: how many items are under way at a time at most; None for no limit.
+    """
+
+    items: str | tuple[Any, ...]
+    parallel: int | None = None
+    extensions: dict[str, Any] = Field(default_factory=dict)
+
+    def to_json(self) -> Any:
+        """The canonical form: the items alone when there is nothing else to say."""
+        items = self.items if isinstance(self.items, str) else list(self.items)
+        if self.parallel is None and not self.extensions:
+            return items
+        limit = {} if self.parallel is None else {"parallel": self.parallel}
+        return {"items": items, **limit, **self.extensions}
+
+
 class Phase(_Frozen):
     """A unit of work (protocol, 'Phase Specification Schema').
 
@@ -150,6 +171,7 @@ class Phase(_Frozen):
         trigger: which ends of its needs let the phase run (``x-trigger``).
         outputs: keys that its result must have (``x-outputs``).
         concurrency: whom it shares a limit with (``x-concurrency``).
+        foreach: the list whose items it is done for (``x-foreach``).
         labels: from ``metadata``.
         annotations: from ``metadata``.
         extensions: every ``x-`` key of the phase and its spec; those that Planter understands in canonical
@@ -180,6 +202,7 @@ class Phase(_Frozen):
     trigger: str = "all_success"
     outputs: tuple[str, ...] = ()
     concurrency: Concurrency | None = None
+    foreach: Foreach | None = None
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
     extensions: dict[str, Any] = Field(default_factory=dict)

@@ -338,6 +338,7 @@ def _read_extensions(
         trigger=found.conditions.trigger,
         outputs=found.conditions.outputs,
         concurrency=found.conditions.concurrency,
+        foreach=found.conditions.foreach,
         **{_TIMEOUT_FIELDS[name]: value for name, value in found.timeouts.milliseconds.items()},
     )
     if found.backoff is not None:

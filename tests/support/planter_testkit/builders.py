@@ -11,21 +11,29 @@ from planter.core import effects as f
 from planter.core import inputs as i
 from planter.core.events import AnyEvent
 from planter.core.evolve import apply
+from planter.core.graph import Graph, graph_of
+from planter.core.plan import Foreach
 from planter.core.status import PHASE_OPEN
 
+_encoder = msgspec.json.Encoder(order="deterministic")
 NOOP = {"kind": "noop", "run": msgspec.Raw(b'{"noop":{}}')}
 
 
 def phase(name: str, *needs: str, **fields: Any) -> PhaseSpec:
     """A no-op phase; its digest follows its name and fields unless it is given."""
     fields = {**NOOP, **fields}
-    digest = fields.pop("digest", repr((name, sorted(needs), sorted(fields.items(), key=str))))
+    digest = fields.pop("digest", repr((name, sorted(needs), _encoder.encode(fields))))
     return PhaseSpec(id=name, needs=needs, digest=digest, **fields)
 
 
 def plan(*phases: PhaseSpec, digest: str | None = None) -> Plan:
     """A plan; its digest follows its phases unless it is given."""
     return Plan(digest=digest or f"plan-{hash(tuple(spec.digest for spec in phases))}", phases=phases)
+
+
+def foreach(items: object, parallel: int | None = None) -> Foreach:
+    """``x-foreach`` of a list, or of an expression."""
+    return Foreach(items=msgspec.Raw(msgspec.json.encode(items)), parallel=parallel)
 
 
 def diamond() -> Plan:
@@ -151,6 +159,11 @@ class World:
     def _number(self) -> int:
         self.inputs += 1
         return self.inputs
+
+
+def bare(graph: Graph) -> Graph:
+    """The graph of the manifest: without the items that the session has added."""
+    return graph_of(msgspec.structs.replace(graph.plan, phases=graph.manifest)) if graph.whole_of else graph
 
 
 def picture(session: Session) -> Mapping[str, Any]:

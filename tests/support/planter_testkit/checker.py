@@ -45,6 +45,10 @@ class _Phase(msgspec.Struct):
     digest: str = ""
     #: Somebody may work on the open attempt: it was addressed, or an open offer of it was taken.
     is_taken: bool = False
+    #: Of one item of an x-foreach: the id of its phase.
+    whole: str = ""
+    #: Of a phase with x-foreach: how many items it has, once they are known.
+    items: int | None = None
 
 
 def judge(session: str, commits: Sequence[tuple[int, Commit]], plans: Mapping[str, Any]) -> Verdict:
@@ -93,9 +97,7 @@ def judge(session: str, commits: Sequence[tuple[int, Commit]], plans: Mapping[st
             elif event["type"] == "SessionReopened":
                 verdict.status = "running"
             elif event["type"] == "PhasesReset":
-                for name in event["phaseIds"]:
-                    phases[name].status, phases[name].satisfied = "waiting", False
-                    phases[name].cleared = phases[name].left_out = False
+                _reset(phases, event["phaseIds"])
                 aside = _still_done(aside, phases)
             elif event["type"] == "AttemptStopped":
                 known_as = stopping.pop(event["phaseId"], None)
@@ -131,8 +133,19 @@ def _new_plan(plan: Any, before: Mapping[str, _Phase], known: set[str]) -> dict[
             left_out=old.left_out if old else False,
             digest=spec["digest"],
             is_taken=old.is_taken if old else False,
+            items=old.items if old else None,
         )
+        if spec.get("foreach") is not None:
+            found[spec["id"]].conditional = True
     return found
+
+
+def _reset(phases: Mapping[str, _Phase], names: Sequence[str]) -> None:
+    for name in names:
+        phase = phases[name]
+        phase.status, phase.satisfied, phase.left_out = "waiting", False, False
+        items = [other for other, item in phases.items() if item.whole == name]
+        phase.cleared = phase.cleared and not set(items) <= set(names)
 
 
 def _still_done(left: Mapping[str, _Phase], phases: Mapping[str, _Phase]) -> dict[str, _Phase]:
@@ -187,13 +200,16 @@ def _settle(
 ) -> None:
     """What the new plan begins with; what is out and does not survive has to stop first."""
     stay = survivors(phases, before, live=live)
+    items = {name: phase for name, phase in before.items() if phase.whole in stay}
+    phases.update(items)
+    stay |= set(items)
     for name, phase in before.items():
         if name not in stay and phase.status == "open" and phase.is_taken:
             stopping[name] = phase.attempt
     for name, phase in phases.items():
         if name not in stay:
             phase.status, phase.satisfied, phase.is_taken = "waiting", False, False
-            phase.cleared = phase.left_out = False
+            phase.cleared, phase.left_out, phase.items = False, False, None
 
 
 def _phase_event(
@@ -227,6 +243,9 @@ def _phase_event(
         phase.status, phase.attempt = "open", event["attempt"]
         phase.is_taken = bool(event.get("runtimeId"))
         verdict.attempts += 1
+    elif kind == "PhaseExpanded":
+        _must(_may_run(phase, phases, known), "I5 dispatch", where, f"{name} expanded against its rule")
+        _expand(phases, event, where)
     elif kind == "PhaseCleared":
         _must(_may_run(phase, phases, known), "I5 dispatch", where, f"{name} cleared against its rule")
         phase.cleared = True
@@ -234,6 +253,13 @@ def _phase_event(
         phase.is_taken = True
     elif kind == "PhaseWithdrawn":
         phase.status, phase.attempt = "waiting", phase.attempt - 1
+    elif kind == "PhaseCompleted" and phase.items is not None:
+        ends = [phases[f"{name}[{number}]"] for number in range(phase.items)]
+        is_done = phase.cleared and all(item.satisfied and item.status != "failed" for item in ends)
+        _must(is_done, "I6 result", where, f"{name} completed before its items")
+        phase.status, phase.satisfied = "complete", True
+        verdict.completed += 1
+        verdict.order.append(name)
     elif kind == "PhaseCompleted":
         _must(phase.status == "open", "I6 result", where, f"{name} completed while {phase.status}")
         _must(event["attempt"] == phase.attempt, "I6 result", where, f"{name} completed by a stale attempt")
@@ -252,8 +278,24 @@ def _phase_event(
         phase.status = "cancelled"
 
 
+def _expand(phases: dict[str, _Phase], event: Mapping[str, Any], where: str) -> None:
+    """Every item is a phase; one that is there already has been reset, or skipped on purpose."""
+    whole = phases[event["phaseId"]]
+    _must(not whole.cleared, "I5 dispatch", where, f"{event['phaseId']} expanded twice")
+    whole.cleared, whole.attempt, whole.items = True, event["attempt"], len(event.get("items", ()))
+    for number in range(whole.items):
+        name = f"{event['phaseId']}[{number}]"
+        fresh = _Phase(needs=(), on_failure="continue", conditional=True, whole=event["phaseId"])
+        fresh.trigger, fresh.digest = whole.trigger, whole.digest
+        item = phases.setdefault(name, fresh)
+        is_new = item.status == "waiting" or (item.status == "skipped" and item.satisfied)
+        _must(is_new, "I5 dispatch", where, f"{name} is {item.status} already")
+
+
 def _may_run(phase: _Phase, phases: Mapping[str, _Phase], known: set[str]) -> bool:
     """Airflow's trigger rules, once more and in other words."""
+    if phase.whole:
+        return phases[phase.whole].cleared
     ends = [_end_of(phases[need], phase.trigger) for need in phase.needs]
     ends += ["success" if name in known else "open" for name in phase.external]
     is_over, some = "open" not in ends, set(ends)

@@ -1,6 +1,7 @@
 """Random histories of one session: whatever comes, in whatever order, over the core alone."""
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ from planter.core import inputs as i
 from planter.core.deadlines import clocks, run_out
 from planter.core.plan import Backoff, Concurrency, FailureAction, Handler, PhaseSpec, Plan, TriggerRule
 from planter.core.status import PHASE_OPEN, SESSION_TERMINAL
-from planter_testkit.builders import World, phase, plan, runtime
+from planter_testkit.builders import World, foreach, phase, plan, runtime
 
 STEPS = 60
 _ROUNDS = 100
@@ -59,6 +60,11 @@ def _conditions(draw: random.Random, needs: list[str]) -> dict[str, Any]:
     if needs and draw.random() < 0.2:
         found["run"] = msgspec.Raw(b'{"noop":{"seen":"${{ phases.%b.attempt }}"}}' % needs[-1].encode())
         found["templated"], found["uses"] = True, (needs[0], needs[-1])
+    if needs and draw.random() < 0.3:
+        size = f"phases.{needs[0]}.attempt"
+        items = draw.choice([[], ["a"], [1, 2, 3], f"[0, 1, 2, 3].filter(n, n < {size})"])
+        found["foreach"] = foreach(items, draw.choice([None, None, 1]))
+        found["uses"] = tuple(dict.fromkeys((*found.get("uses", ()), needs[0])))
     if draw.random() < 0.3:
         found["concurrency"] = Concurrency(key=draw.choice("xy"), max=draw.choice([1, 2]))
     return found
@@ -101,7 +107,7 @@ def random_input(draw: random.Random, world: World, old: list[i.AnyInput]) -> i.
     expected = draw.choice([None, None, None, world.session.revision, world.session.revision + 1])
     return i.StartPlan(
         sequence=world._number(),
-        plan=edited(draw, world.session.graph.plan),
+        plan=edited(draw, world.session.graph.manifest),
         replan=draw.random() < 0.8,
         expect_revision=expected,
     )
@@ -129,11 +135,11 @@ def random_end(draw: random.Random, world: World) -> i.AnyInput:
     )
 
 
-def edited(draw: random.Random, before: Plan) -> Plan:
+def edited(draw: random.Random, before: Sequence[PhaseSpec]) -> Plan:
     """The plan with phases changed, removed, added and put into another order."""
-    gone = {spec.id for spec in before.phases if draw.random() < 0.15}
+    gone = {spec.id for spec in before if draw.random() < 0.15}
     phases: list[PhaseSpec] = []
-    for spec in before.phases:
+    for spec in before:
         if spec.id in gone:
             continue
         if gone & set(spec.needs) or draw.random() < 0.15:
@@ -162,6 +168,7 @@ def check_counts(world: World) -> None:
         unmet = sum(1 for need in needs if not session.phases[need].satisfies)
         unmet += sum(1 for name in session.spec(index).external if name not in session.known)
         unmet += session.spec(index).id in session.stopping
+        unmet += sum(not session.phases[item].satisfies for item in session.graph.items.get(index, ()))
         assert session.unmet[index] == unmet
     at_work: dict[str, int] = {}
     for spec, state in zip(session.graph.plan.phases, session.phases, strict=True):

@@ -169,3 +169,53 @@ def test_rules_and_limits_that_do_not_exist_are_refused() -> None:
     codes = [code for code, _, _ in problems(text)]
 
     assert codes == ["PLT-1107", "PLT-1313", "PLT-1313", "PLT-1312", "PLT-1104"]
+
+
+def test_a_phase_carries_the_list_that_it_is_done_for() -> None:
+    text = """
+- {id: list, spec: {}}
+- id: each
+  spec:
+    waitFor: [list]
+    x-foreach: {items: "${{ phases.list.result.files }}", parallel: 4}
+    x-run: {exec: [resize, "${{ item.name }}", "${{ string(index) }}"]}
+- {id: fixed, spec: {x-foreach: [1, {a: b}]}}
+"""
+
+    each, fixed = only(text, "each"), only(text, "fixed")
+
+    assert each.foreach is not None
+    assert fixed.foreach is not None
+    assert (bytes(each.foreach.items), each.foreach.parallel) == (b'"phases.list.result.files"', 4)
+    assert (each.templated, each.uses) == (True, ("list",))
+    assert (bytes(fixed.foreach.items), fixed.foreach.parallel) == (b'[1,{"a":"b"}]', None)
+    assert each.digest != only(text.replace("parallel: 4", "parallel: 5"), "each").digest
+
+
+def test_whatever_is_wrong_with_a_list_is_said_with_its_place() -> None:
+    text = """
+- {id: a, spec: {x-foreach: 3}}
+- {id: b, spec: {x-foreach: {parallel: 3}}}
+- {id: c, spec: {x-foreach: {items: [], parallel: 0}}}
+- {id: d, spec: {x-foreach: "'text'"}}
+- {id: e, spec: {x-foreach: phases.a.result}}
+- {id: f, spec: {x-run: {exec: [echo, "${{ item }}"]}}}
+- {id: g, spec: {x-foreach: item}}
+"""
+    name = """
+- {id: a, spec: {x-foreach: []}}
+- {id: "a[0]", spec: {}}
+- {id: "b[0]", spec: {}}
+"""
+
+    of_reading = problems(text)
+    of_graph = problems("\n".join(line for line in text.splitlines() if line[7:8] not in "abc"))
+
+    assert [(code, line) for code, line, _ in of_reading] == [
+        ("PLT-1315", 2),
+        ("PLT-1315", 3),
+        ("PLT-1315", 4),
+    ]
+    assert [code for code, _, _ in of_graph] == ["PLT-1310", "PLT-1311", "PLT-1310", "PLT-1310"]
+    assert "is no list" in of_graph[0][2]
+    assert [(code, line) for code, line, _ in problems(name)] == [("PLT-1316", 3)]

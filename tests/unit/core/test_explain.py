@@ -9,7 +9,7 @@ from planter.core.explain import Condition, Explanation, explain, overview
 from planter.core.fleet import Fleet, can_take, requirement
 from planter.core.placement import no_match, sift
 from planter.core.plan import Backoff, Concurrency, TriggerRule
-from planter_testkit.builders import World, phase, plan, runtime
+from planter_testkit.builders import World, foreach, phase, plan, runtime
 from planter_testkit.histories import play
 
 
@@ -313,3 +313,19 @@ def test_a_second_episode_is_another_event() -> None:
     world.step(i.RuntimeLost(runtime_id="r1", instance="r1-1", reason="gone"))
 
     assert world.event_names().count("PhaseUnmatched") == 2
+
+
+def test_a_phase_whose_items_run_says_how_many_have_ended_and_an_item_why_it_waits() -> None:
+    world = World(runtime(slots=2))
+    world.start(plan(phase("list"), phase("each", "list", foreach=foreach(["a", "b", "c"]))))
+
+    before = only(world, "each")
+    world.complete("list")
+    world.complete("each[1]")
+    total, first, second = why(world, "each").conditions
+    grouped = {group.code: group.phases for group in overview(world.session, world.fleet, world.now).groups}
+
+    assert (before.code, before.phase_id) == ("need.unmet", "list")
+    assert (total.code, total.text) == ("items.open", "1 of its 3 items have ended (x-foreach)")
+    assert [first.phase_id, second.phase_id] == ["each[0]", "each[2]"]
+    assert grouped["items"] == ("each",)

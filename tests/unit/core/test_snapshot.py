@@ -13,7 +13,7 @@ from planter.core.evolve import apply
 from planter.core.graph import EMPTY
 from planter.core.session import PhaseState
 from planter.core.snapshot import Snapshot, decode, encode, restore, take
-from planter_testkit.builders import World, diamond, picture, runtime
+from planter_testkit.builders import World, bare, diamond, picture, runtime
 from planter_testkit.histories import play, random_input
 
 SOFT = {"avoid", "declined", "heard", "listening_since", "telling", "timers", "ready", "phases", "graph"}
@@ -35,7 +35,7 @@ def copied(session: Session) -> Session:
     taken = take(session)
     assert taken is not None
     found = Session(session.id)
-    restore(found, decode(encode(taken)), session.graph)
+    restore(found, decode(encode(taken)), bare(session.graph))
     return found
 
 

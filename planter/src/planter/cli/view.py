@@ -393,6 +393,21 @@ def _phases_reset(view: View, event: Mapping[str, Any], at: int) -> Change | Non
     return Change(at, None, "reset", f"{', '.join(event['phaseIds'])}: {event['reason']}")
 
 
+@_folds("PhaseExpanded")
+def _phase_expanded(view: View, event: Mapping[str, Any], at: int) -> Change | None:
+    name, count = event["phaseId"], len(event.get("items", ()))
+    whole = view.update(name, since=at, started=at, attempt=event["attempt"])
+    if whole is None:
+        return None
+    items = tuple(f"{name}[{number}]" for number in range(count))
+    for item in items:
+        view.phases.setdefault(
+            item, PhaseView(id=item, max_attempts=whole.max_attempts, since=at, tolerated=True)
+        )
+    view.update(name, needs=(*(need for need in whole.needs if not need.startswith(f"{name}[")), *items))
+    return Change(at, name, "expanded", f"{count} item{'' if count == 1 else 's'}")
+
+
 @_folds("AttemptStopped")
 def _attempt_stopped(view: View, event: Mapping[str, Any], at: int) -> Change | None:
     del view

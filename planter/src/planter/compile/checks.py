@@ -1,7 +1,7 @@
 """Checking the expressions of a manifest before anything runs: their grammar, and what they name."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import planter_schemas as schemas
 from planter.compile import expressions
@@ -15,7 +15,9 @@ class _Place(NamedTuple):
 
     text: str
     extension: str
-    is_condition: bool
+    kind: Literal["condition", "list", "value"]
+    of_item: bool = False
+    """It is evaluated once an item, and may use ``item`` and ``index``."""
 
 
 def is_templated(run: schemas.Run) -> bool:
@@ -35,7 +37,8 @@ def check_expressions(loaded: schemas.Loaded, phases: Sequence[schemas.Phase]) -
     by_id = {phase.id: phase for phase in phases}
     found: list[schemas.Problem] = []
     for phase in phases:
-        if phase.when is None and phase.run is None:
+        found += _like_items(loaded, phase, by_id)
+        if phase.when is None and phase.run is None and phase.foreach is None:
             continue
         found += _misplaced(loaded, phase)
         before: set[str] | None = None
@@ -62,12 +65,24 @@ def check_expressions(loaded: schemas.Loaded, phases: Sequence[schemas.Phase]) -
 
 def _places(phase: schemas.Phase) -> Iterator[_Place]:
     if phase.when is not None:
-        yield _Place(phase.when, "x-when", is_condition=True)
+        yield _Place(phase.when, "x-when", "condition")
+    if phase.foreach is not None and isinstance(phase.foreach.items, str):
+        yield _Place(phase.foreach.items, "x-foreach", "list")
     if phase.run is not None:
         given = phase.run.to_json()
         for key in _FILLED:
             for text in expressions.templates(given.get(key)):
-                yield _Place(text, "x-run", is_condition=False)
+                yield _Place(text, "x-run", "value", phase.foreach is not None)
+
+
+def _like_items(
+    loaded: schemas.Loaded, phase: schemas.Phase, by_id: dict[str, schemas.Phase]
+) -> Iterator[schemas.Problem]:
+    """Phases with a name that an item of another one gets."""
+    whole, bracket, number = phase.id.rpartition("[")
+    if bracket and number.endswith("]") and whole in by_id and by_id[whole].foreach is not None:
+        message = f"phase {phase.id!r} has the id of an item of {whole!r}, which has `x-foreach`"
+        yield loaded.problem(loaded.path_of_phase(phase.id), "PLT-1316", message, label="this id")
 
 
 def _misplaced(loaded: schemas.Loaded, phase: schemas.Phase) -> Iterator[schemas.Problem]:
@@ -89,11 +104,13 @@ def _misplaced(loaded: schemas.Loaded, phase: schemas.Phase) -> Iterator[schemas
 
 
 def _fault(place: _Place) -> str | None:
-    fault = expressions.fault_of(place.text)
+    fault = expressions.fault_of(place.text, of_item=place.of_item)
     if fault is not None:
         return f"cannot be read: {fault.message}"
-    if place.is_condition and not expressions.is_condition(place.text):
+    if place.kind == "condition" and not expressions.is_condition(place.text):
         return "is neither true nor false"
+    if place.kind == "list" and not expressions.is_list(place.text):
+        return "is no list"
     return None
 
 

@@ -1,8 +1,9 @@
 """Expressions of manifests: CEL (the Common Expression Language), hidden behind this one module.
 
 ``x-when`` is an expression; strings in ``x-run`` hold them as ``${{ ... }}``. An expression sees ``phases``
-(by id: ``status``, ``attempt``, ``result``) and ``session`` (``id``, ``revision``), and nothing else: no
-clock, no environment, no files. Google's library bounds what an evaluation may cost; see docs/adr/0003.
+(by id: ``status``, ``attempt``, ``result``), ``session`` (``id``, ``revision``) and, in a phase with
+``x-foreach``, ``item`` and ``index``; and nothing else: no clock, no environment, no files. Google's library
+bounds what an evaluation may cost; see docs/adr/0003.
 """
 
 import re
@@ -34,12 +35,15 @@ class Fault(NamedTuple):
     message: str
 
 
-def fault_of(text: str) -> Fault | None:
-    """What is wrong with an expression, None when nothing can be said before it is evaluated."""
+def fault_of(text: str, *, of_item: bool = False) -> Fault | None:
+    """What is wrong with an expression, None when nothing can be said before it is evaluated.
+
+    ``of_item``: it may use ``item`` and ``index``.
+    """
     if len(text) > EXPRESSION_LENGTH_MAX:
         return Fault(f"it has {len(text):,} characters, {EXPRESSION_LENGTH_MAX:,} are allowed")
     try:
-        _compiled(text)
+        _compiled(text) if of_item else _environment(of_item=False).compile(text)
     except RuntimeError as error:
         return Fault(_first_line(error))
     return None
@@ -50,6 +54,14 @@ def is_condition(text: str) -> bool:
     from cel_expr_python import cel  # noqa: PLC0415  (50 MB that most manifests do not need)
 
     return _compiled(text).return_type() in (cel.Type.BOOL, cel.Type.DYN)
+
+
+def is_list(text: str) -> bool:
+    """Whether a (faultless) expression can be a list."""
+    from cel_expr_python import cel  # noqa: PLC0415
+
+    found = _compiled(text).return_type()
+    return found == cel.Type.DYN or str(found).startswith("LIST")
 
 
 def named_phases(text: str) -> tuple[str, ...]:
@@ -92,6 +104,16 @@ class CelReckoner:
         if not isinstance(value, bool):
             raise ExpressionFailed(f"x-when is neither true nor false but {_shown(value)}: {text}")
         return value
+
+    def listed(self, items: bytes, variables: Mapping[str, object]) -> bytes:
+        """The items of an ``x-foreach``, as JSON."""
+        given = msgspec.json.decode(items)
+        if not isinstance(given, str):
+            return items
+        value = _value(given, variables)
+        if not isinstance(value, list):
+            raise ExpressionFailed(f"x-foreach is no list but {_shown(value)}: {given}")
+        return _encoder.encode(value)
 
     def filled(self, run: bytes, variables: Mapping[str, object]) -> bytes:
         """``x-run`` with its expressions replaced.
@@ -150,15 +172,16 @@ def _value(text: str, variables: Mapping[str, object]) -> object:
 
 @lru_cache(_CACHED)
 def _compiled(text: str) -> "cel.Expression":
-    return _environment().compile(text)
+    return _environment(of_item=True).compile(text)
 
 
 @cache
-def _environment() -> "cel.Env":
+def _environment(*, of_item: bool) -> "cel.Env":
     from cel_expr_python import cel  # noqa: PLC0415
 
     any_object = cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
-    return cel.NewEnv(variables={"phases": any_object, "session": any_object})
+    of_one = {"item": cel.Type.DYN, "index": cel.Type.INT} if of_item else {}
+    return cel.NewEnv(variables={"phases": any_object, "session": any_object, **of_one})
 
 
 def _first_line(error: Exception) -> str:

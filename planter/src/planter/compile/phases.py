@@ -13,6 +13,7 @@ from planter.core.plan import (
     Backoff,
     Concurrency,
     FailureAction,
+    Foreach,
     Handler,
     PhaseSpec,
     Plan,
@@ -93,6 +94,7 @@ def _spec(phase: schemas.Phase, external: frozenset[str]) -> PhaseSpec:
         if phase.concurrency
         else None,
         uses=used_phases(phase),
+        foreach=_foreach(phase.foreach),
     )
     digest = hashlib.sha256(_encoder.encode([spec, phase.extensions])).hexdigest()
     return msgspec.structs.replace(spec, digest=digest)
@@ -104,6 +106,13 @@ def _backoff(phase: schemas.Phase) -> Backoff:
         initial_ms=given.initial_ms, factor=given.factor, max_ms=given.max_ms, jitter=given.jitter
     )
     return DEFAULT_BACKOFF if found == DEFAULT_BACKOFF else found
+
+
+def _foreach(given: schemas.Foreach | None) -> Foreach | None:
+    if given is None:
+        return None
+    items = given.items if isinstance(given.items, str) else list(given.items)
+    return Foreach(items=msgspec.Raw(_encoder.encode(items)), parallel=given.parallel)
 
 
 def _handler(handler: schemas.Handler | None) -> Handler | None:

@@ -4,6 +4,8 @@ from typing import assert_never
 
 from planter.core import events as e
 from planter.core import inputs as i
+from planter.core.foreach import close_items, with_items
+from planter.core.items import is_busy
 from planter.core.plan import FailureAction
 from planter.core.session import Session
 from planter.core.starts import purged_text
@@ -110,7 +112,7 @@ def _retry(step: Step, command: i.Command) -> None:
             )
             _refuse(step, command, "phase.not_failed", text)
             return
-        chosen = [index]
+        chosen = sorted(with_items(session, [index]))
         if _refused_as_blocked(step, command, chosen):
             return
     _reset(step, sorted({*chosen, *_left_out(session)}), f"retry{_because(command)}")
@@ -167,15 +169,23 @@ def _skip(step: Step, command: i.Command) -> None:
     if index is None:
         return
     phase = session.phases[index]
-    if phase.satisfies:
-        return  # done already, one way or another
+    whole = session.graph.whole_of.get(index)
+    if phase.satisfies and (whole is None or phase.status is not PhaseStatus.FAILED):
+        return  # done already, one way or another; a failed item lets its phase go on, to its failure
     if phase.status in PHASE_OPEN and (phase.runtime_id is not None or phase.accepted):
         text = f"phase {command.phase_id} is {phase.status}: cancel it or wait before you skip it"
         _refuse(step, command, "phase.busy", text)
         return
+    if is_busy(session, index):
+        text = f"items of phase {command.phase_id} are under way: cancel them or wait before you skip it"
+        _refuse(step, command, "phase.busy", text)
+        return
     reason = f"skipped on request{_because(command)}"
     if session.status not in SESSION_ACTIVE:
-        _reset(step, sorted({index, *_left_out(session)}), reason)
+        _reset(step, sorted({index, *({whole} if whole is not None else ()), *_left_out(session)}), reason)
+    elif whole is not None and session.phases[whole].status is PhaseStatus.FAILED:
+        _reset(step, [whole], reason)
+    close_items(step, index, reason)
     step.emit(e.PhaseSkipped(phase_id=session.spec(index).id, reason=reason, satisfies=True))
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from planter.core import events as e
 from planter.core.attempts import fail_phase
+from planter.core.foreach import expand, gather
 from planter.core.plan import PhaseSpec, TriggerRule
 from planter.core.session import Session
 from planter.core.status import PHASE_TERMINAL, PhaseStatus
@@ -32,6 +33,10 @@ class Reckoner(Protocol):
         """The value of an ``x-when``; ExpressionFailed when it has none, or another than true or false."""
         ...
 
+    def listed(self, items: bytes, variables: Mapping[str, object]) -> bytes:
+        """A list, as JSON: the one given, or the value of the expression given; ExpressionFailed as above."""
+        ...
+
     def filled(self, run: bytes, variables: Mapping[str, object]) -> bytes:
         """``x-run``, as JSON, with each ``${{ }}`` replaced by its value; ExpressionFailed as above."""
         ...
@@ -44,6 +49,11 @@ class NoReckoner:
         """Nothing is known here."""
         del variables
         raise ExpressionFailed(f"nobody evaluates expressions here: {text}")
+
+    def listed(self, items: bytes, variables: Mapping[str, object]) -> bytes:
+        """Nothing is known here."""
+        del items, variables
+        raise ExpressionFailed("nobody evaluates expressions here")
 
     def filled(self, run: bytes, variables: Mapping[str, object]) -> bytes:
         """Nothing is known here."""
@@ -114,9 +124,13 @@ def settle(step: Step) -> bool:
         del session.to_settle[index]
         phase, spec = session.phases[index], session.spec(index)
         is_asleep = (spec.on_use and not phase.demanded) or spec.id in session.stopping
-        if phase.status is not PhaseStatus.PENDING or phase.cleared or is_asleep or session.cancelling:
+        if phase.status is not PhaseStatus.PENDING or is_asleep or session.cancelling:
             continue
-        says = verdict(spec.trigger, needs_ended(session, index))
+        if phase.cleared:
+            if spec.foreach is not None:
+                gather(step, index)
+            continue
+        says = _verdict(session, index)
         if says is Verdict.SKIP:
             step.emit(e.PhaseSkipped(phase_id=spec.id, reason=_why_skipped(session, index)))
         elif says is Verdict.RUN and index in session.graph.conditional and session.may_start(index):
@@ -124,6 +138,13 @@ def settle(step: Step) -> bool:
         elif says is Verdict.WAIT and session.graph.lazy_needs[index]:
             _demand(session, index)
     return cleared
+
+
+def _verdict(session: Session, index: int) -> Verdict:
+    whole = session.graph.whole_of.get(index)
+    if whole is None:
+        return verdict(session.spec(index).trigger, needs_ended(session, index))
+    return Verdict.RUN if session.phases[whole].cleared else Verdict.WAIT
 
 
 def _demand(session: Session, index: int) -> None:
@@ -173,6 +194,9 @@ def _clear(step: Step, index: int) -> bool:
         if spec.when is not None and not step.reckoner.condition(spec.when, variables):
             step.emit(e.PhaseSkipped(phase_id=spec.id, reason=f"x-when is false: {spec.when}"))
             return False
+        if spec.foreach is not None:
+            expand(step, index, step.reckoner.listed(bytes(spec.foreach.items), variables))
+            return False
         if spec.templated:
             assert spec.run is not msgspec.UNSET
             run = msgspec.Raw(step.reckoner.filled(bytes(spec.run), variables))
@@ -199,7 +223,11 @@ def _variables(session: Session, index: int) -> dict[str, object]:
         phase = session.phases[session.graph.index[name]]
         result = None if phase.result is msgspec.UNSET else msgspec.json.decode(phase.result)
         phases[name] = {"status": str(phase.status), "attempt": phase.attempt, "result": result}
-    return {"phases": phases, "session": {"id": session.id, "revision": session.revision}}
+    spec = session.spec(index)
+    found: dict[str, object] = {"phases": phases, "session": {"id": session.id, "revision": session.revision}}
+    if spec.item is not msgspec.UNSET:
+        found["item"], found["index"] = msgspec.json.decode(spec.item), spec.number
+    return found
 
 
 def _why_skipped(session: Session, index: int) -> str:

@@ -26,7 +26,9 @@ from collections.abc import Iterator
 from enum import StrEnum
 from heapq import heappush
 
-from planter.core.session import PhaseState, Session
+import msgspec
+
+from planter.core.session import STOPS, PhaseState, Session
 from planter.core.status import PHASE_OPEN, PHASE_TERMINAL, PhaseStatus, SessionStatus
 
 OVERDUE_MS = 15_000
@@ -66,7 +68,7 @@ def clocks(session: Session, index: int) -> Iterator[tuple[Clock, int]]:
         return
     spec, is_paused = session.spec(index), session.status is SessionStatus.PAUSED
     if phase.status is PhaseStatus.PENDING:
-        if spec.wait_timeout_ms is not None and not is_paused:
+        if spec.wait_timeout_ms is not None and not is_paused and not phase.cleared:
             yield Clock.WAIT, _heard(session, phase.since + spec.wait_timeout_ms)
         return
     is_open = phase.status in PHASE_OPEN
@@ -123,3 +125,37 @@ def arm(session: Session, index: int, soon: int = 0) -> None:
 def _heard(session: Session, at: int) -> int:
     """When a clock counts as run out that something could have stopped which we have not heard yet."""
     return max(at, session.listening_since + HEAR_MS) if session.listening_since else at
+
+
+def arm_stops(session: Session) -> None:
+    """Wake up when the first of the attempts that are to stop is overdue."""
+    session.stop_due = min((one.due for one in session.stopping.values()), default=0)
+    if session.stop_due:
+        heappush(session.timers, (session.stop_due, STOPS))
+
+
+def set_back(session: Session, by: int) -> None:
+    """The clock was set back by so many milliseconds: what has waited for so long has waited for so long."""
+    session.timers.clear()
+    session.paused_at = _earlier(session.paused_at, by)
+    session.heard = {index: _earlier(time, by) for index, time in session.heard.items()}
+    if session.listening_since:
+        session.listening_since -= by
+    if session.cancel_due:
+        session.cancel_due -= by
+        heappush(session.timers, (session.cancel_due, -1))
+    session.stopping = {
+        name: msgspec.structs.replace(one, due=one.due - by) for name, one in session.stopping.items()
+    }
+    arm_stops(session)
+    for index, phase in enumerate(session.phases):
+        phase.updated = _earlier(phase.updated, by)
+        phase.since = _earlier(phase.since, by)
+        phase.scheduled = _earlier(phase.scheduled, by)
+        phase.not_before = _earlier(phase.not_before, by)
+        if phase.due:
+            arm(session, index, phase.due - by)
+
+
+def _earlier(time: int, by: int) -> int:
+    return time - by if time else 0

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from planter.core.graph import Graph
+from planter.core.items import is_busy
 from planter.core.plan import PhaseSpec
 from planter.core.replan import Cause, Fate, fates, is_out
 from planter.core.session import PhaseState, Session
@@ -80,8 +81,9 @@ def difference(session: Session | None, graph: Graph) -> Difference:
         found = fates(session, graph, live=live)
     changes = [_change(session, graph, number, found) for number in range(len(found))]
     for index, (spec, phase) in enumerate(zip(session.graph.plan.phases, session.phases, strict=True)):
-        if spec.id not in graph.index:
-            actions = (Action.CANCEL, Action.DROP) if is_out(session.phases[index]) else (Action.DROP,)
+        if spec.id not in graph.index and index not in session.graph.whole_of:
+            out = is_out(phase) or is_busy(session, index)
+            actions = (Action.CANCEL, Action.DROP) if out else (Action.DROP,)
             changes.append(Change(spec.id, actions, before=spec, state=phase))
     return Difference(live, tuple(_with_renames(changes)))
 
@@ -99,7 +101,7 @@ def _change(session: Session, graph: Graph, number: int, found: list[Fate]) -> C
     root = graph.plan.phases[fate.root].id if fate.cause is Cause.DEPENDS else None
     return Change(
         spec.id,
-        _actions(fate, phase),
+        _actions(fate, phase, out=is_out(phase) or is_busy(session, at)),
         fate.cause,
         root,
         found[fate.root].cause if fate.cause is Cause.DEPENDS else None,
@@ -109,13 +111,13 @@ def _change(session: Session, graph: Graph, number: int, found: list[Fate]) -> C
     )
 
 
-def _actions(fate: Fate, phase: PhaseState) -> tuple[Action, ...]:
+def _actions(fate: Fate, phase: PhaseState, *, out: bool) -> tuple[Action, ...]:
     if fate.keeps:
         return _KEEP
-    actions: list[Action] = [Action.CANCEL] if is_out(phase) else []
+    actions: list[Action] = [Action.CANCEL] if out else []
     if fate.cause is Cause.CHANGED:
         actions.append(Action.UPDATE)
-        if has_run(phase):
+        if has_run(phase) or phase.items:
             actions.append(Action.RERUN)
     else:
         actions.append(Action.RERUN)

@@ -224,6 +224,13 @@ class PhaseCleared(PhaseEvent, frozen=True, kw_only=True):
     """``x-run`` with its expressions filled in, if it has any."""
 
 
+class PhaseExpanded(PhaseEvent, frozen=True, kw_only=True):
+    """The list of an ``x-foreach`` is known: the phase becomes one phase an item, and waits for these."""
+
+    attempt: int
+    items: tuple[msgspec.Raw, ...] = ()
+
+
 class HandlerCalled(PhaseEvent, frozen=True, kw_only=True):
     """The phase ended, and its manifest wants that said (``onSuccess``, ``onFailure``)."""
 
@@ -291,6 +298,7 @@ AnyEvent = (
     | PhasesReset
     | PhaseDemanded
     | PhaseCleared
+    | PhaseExpanded
     | HandlerCalled
     | HandlerPassedOn
     | ExternalCompleted

@@ -13,11 +13,12 @@ import msgspec
 
 from planter.core import events as e
 from planter.core.aside import left_aside
-from planter.core.deadlines import arm, has_begun
+from planter.core.deadlines import arm, arm_stops, has_begun, set_back
 from planter.core.graph import graph_of
+from planter.core.items import carried, expand, stays_expanded, unmet_items, with_slots
 from planter.core.plan import FailureAction
 from planter.core.replan import carry_over, fates, is_done
-from planter.core.session import PROVISIONAL, STOPS, PhaseState, Session
+from planter.core.session import PROVISIONAL, PhaseState, Session
 from planter.core.status import (
     PHASE_OPEN,
     PHASE_TERMINAL,
@@ -166,7 +167,10 @@ def _plan_applied(session: Session, event: e.PlanApplied, at: int) -> None:
     changes = fates(session, graph, live=event.replan) if old or session.aside else ()
     former = {spec.id: phase for spec, phase in zip(old_graph.plan.phases, old, strict=True)}
     before = {**{name: phase for name, (_, phase) in session.aside.items()}, **former}
-    session.known |= {name for name, phase in before.items() if is_done(phase) and name not in graph.index}
+    manifest = {**session.aside, **dict.fromkeys(spec.id for spec in old_graph.manifest)}
+    session.known |= {name for name in manifest if is_done(before[name]) and name not in graph.index}
+    if old_graph.whole_of and (items := carried(old_graph, graph, changes)):
+        graph = with_slots(event.plan, items)
     session.graph = graph
     session.provisional = [
         graph.index[spec.id]
@@ -179,9 +183,10 @@ def _plan_applied(session: Session, event: e.PlanApplied, at: int) -> None:
     for index, fate in enumerate(changes):
         if fate.keeps:
             session.phases[index] = before[event.plan.phases[index].id]
+    session.phases += [before[graph.plan.phases[index].id] for index in graph.whole_of]
     if event.plan.target is not None or session.aside:
         specs = old_graph.plan.phases
-        ordered = {specs[n].id: (specs[n], old[n]) for n in old_graph.order}
+        ordered = {specs[n].id: (specs[n], old[n]) for n in old_graph.order if n not in old_graph.whole_of}
         session.aside = left_aside(graph, session.phases, ordered, session.aside)
     if event.replan:
         carry_over(session, old_graph, old, at + CANCEL_MS)
@@ -219,6 +224,8 @@ def _reindex(session: Session, at: int) -> None:
         + (sum(1 for name in spec.external if name not in session.known) if spec.external else 0)
         for needs, spec in zip(graph.needs, graph.plan.phases, strict=True)
     ]
+    for whole, count in unmet_items(session):
+        session.unmet[whole] += count
     for name in session.stopping:
         if name in graph.index:
             session.unmet[graph.index[name]] += 1
@@ -269,10 +276,12 @@ def _stops(action: FailureAction) -> bool:
 
 
 def _phases_reset(session: Session, event: e.PhasesReset, at: int) -> None:
-    for name in event.phase_ids:
-        index = session.graph.index[name]
+    reset = {session.graph.index[name] for name in event.phase_ids}
+    for index in sorted(reset):
         phase = session.phases[index]
-        session.phases[index] = PhaseState(attempt=phase.attempt, budget_from=phase.attempt)
+        fresh = session.phases[index] = PhaseState(attempt=phase.attempt, budget_from=phase.attempt)
+        if session.graph.items and stays_expanded(session, index, reset):
+            fresh.cleared, fresh.items, fresh.started = True, phase.items, phase.started
         session.touched[index] = None
     if session.aside:
         session.aside = left_aside(session.graph, session.phases, {}, session.aside)
@@ -342,31 +351,8 @@ def _session_purged(session: Session, event: e.SessionPurged, at: int) -> None:
 
 
 def _clock_set_back(session: Session, event: e.ClockSetBack, at: int) -> None:
-    """What waited for so long has waited for so long, whatever the clock says now."""
     del at
-    session.timers.clear()
-    session.paused_at = _earlier(session.paused_at, event.by)
-    session.heard = {index: _earlier(time, event.by) for index, time in session.heard.items()}
-    if session.listening_since:
-        session.listening_since -= event.by
-    if session.cancel_due:
-        session.cancel_due -= event.by
-        heappush(session.timers, (session.cancel_due, -1))
-    session.stopping = {
-        name: msgspec.structs.replace(one, due=one.due - event.by) for name, one in session.stopping.items()
-    }
-    _arm_stops(session)
-    for index, phase in enumerate(session.phases):
-        phase.updated = _earlier(phase.updated, event.by)
-        phase.since = _earlier(phase.since, event.by)
-        phase.scheduled = _earlier(phase.scheduled, event.by)
-        phase.not_before = _earlier(phase.not_before, event.by)
-        if phase.due:
-            arm(session, index, phase.due - event.by)
-
-
-def _earlier(time: int, by: int) -> int:
-    return time - by if time else 0
+    set_back(session, event.by)
 
 
 def _external_completed(session: Session, event: e.ExternalCompleted, at: int) -> None:
@@ -513,21 +499,24 @@ def _phase_cleared(session: Session, event: e.PhaseCleared, at: int) -> None:
     _make_ready(session, index, at)
 
 
+def _phase_expanded(session: Session, event: e.PhaseExpanded, at: int) -> None:
+    index = session.graph.index[event.phase_id]
+    phase = session.phases[index]
+    phase.cleared, phase.attempt, phase.started = True, event.attempt, at
+    session.touched[index] = None
+    expand(session, index, event.items, at)
+    arm(session, index)
+
+
 def _attempt_stopped(session: Session, event: e.AttemptStopped, at: int) -> None:
     stopped = session.stopping.pop(event.phase_id)
     _unload(session, stopped.runtime_id, stopped.instance)
-    _arm_stops(session)
+    arm_stops(session)
     index = session.graph.index.get(event.phase_id)
     if index is not None:
         session.unmet[index] -= 1
         session.to_settle[index] = None  # its needs may have ended meanwhile
         _consider(session, index, at)
-
-
-def _arm_stops(session: Session) -> None:
-    session.stop_due = min((one.due for one in session.stopping.values()), default=0)
-    if session.stop_due:
-        heappush(session.timers, (session.stop_due, STOPS))
 
 
 def _phase_unmatched(session: Session, event: e.PhaseUnmatched, at: int) -> None:
@@ -573,6 +562,7 @@ _APPLY: dict[type, Callable[[Session, Any, int], None]] = {
     e.PhasesReset: _phases_reset,
     e.PhaseDemanded: _phase_demanded,
     e.PhaseCleared: _phase_cleared,
+    e.PhaseExpanded: _phase_expanded,
     e.HandlerCalled: _handler_called,
     e.HandlerPassedOn: _handler_passed_on,
     e.ExternalCompleted: _external_completed,

@@ -181,6 +181,10 @@ def _failed_at(session: Session) -> int:
 
 def _pending(session: Session, index: int) -> list[Condition]:
     spec, phase = session.spec(index), session.phases[index]
+    if phase.cleared:
+        return _items(session, index)
+    if (whole := session.graph.whole_of.get(index)) is not None:
+        return _pending(session, whole)
     found: list[Condition] = []
     if spec.on_use and not phase.demanded:
         unblock = "a phase that needs it and waits for nothing else"
@@ -212,6 +216,19 @@ def _pending(session: Session, index: int) -> list[Condition]:
             Condition("attempt.stopping", text, phase.since, stopping.due, "its runtime reports the end")
         )
     return found
+
+
+def _items(session: Session, index: int) -> list[Condition]:
+    """What a phase waits for whose list is known."""
+    spec, phase = session.spec(index), session.phases[index]
+    items = session.graph.items.get(index, [])[: phase.items]
+    still_open = [item for item in items if not session.phases[item].satisfies]
+    text = f"{len(items) - len(still_open)} of its {len(items)} items have ended (x-foreach)"
+    unblock = f"the end of {len(still_open)} items; `planter explain {session.id} {spec.id}[0]` explains one"
+    return [
+        Condition("items.open", text, phase.since, unblock=unblock),
+        *(_need(session, n) for n in still_open),
+    ]
 
 
 def _need(session: Session, need: int) -> Condition:
@@ -328,6 +345,8 @@ def _pending_key(session: Session, index: int, roots: dict[int, int]) -> tuple[s
     spec, phase = session.spec(index), session.phases[index]
     if spec.id in session.stopping:
         return "stopping", ""
+    if phase.cleared:
+        return "items", index
     if spec.on_use and not phase.demanded:
         return "on_use", ""
     for need in session.graph.needs[index]:

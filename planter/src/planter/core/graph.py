@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
+import msgspec
+
 from planter.core.fleet import Requirement, requirement
 from planter.core.plan import AFTER_FAILURE, Concurrency, PhaseSpec, Plan, TriggerRule
 
 
 class Graph:
-    """Index lists over ``plan.phases``. Everything here is fixed once built."""
+    """Index lists over ``plan.phases``. Everything here is fixed once built, but for what ``grow`` adds."""
 
     __slots__ = (
         "__weakref__",
@@ -19,12 +21,14 @@ class Graph:
         "has_after_failure",
         "has_limit",
         "index",
+        "items",
         "lazy_needs",
         "limits",
         "needs",
         "order",
         "plan",
         "waiters",
+        "whole_of",
     )
 
     def __init__(self, plan: Plan) -> None:
@@ -48,32 +52,69 @@ class Graph:
         #: For each phase, whether any of its clocks can run out.
         self.has_limit: list[bool] = [_has_limit(spec) for spec in plan.phases]
         #: Phases that no counter can decide about: they have a rule, a condition or arguments to fill in.
-        self.conditional: frozenset[int] = frozenset(
+        self.conditional: set[int] = {
             number
             for number, spec in enumerate(plan.phases)
-            if spec.templated or spec.when is not None or spec.trigger is not TriggerRule.ALL_SUCCESS
-        )
+            if spec.templated
+            or spec.when is not None
+            or spec.trigger is not TriggerRule.ALL_SUCCESS
+            or spec.foreach
+        }
         #: Whether anything is left to be started when the session fails.
         self.has_after_failure = any(plan.phases[n].trigger in AFTER_FAILURE for n in self.conditional)
+        #: By the index of a phase with ``x-foreach``: the phases that stand for its items, by their number.
+        self.items: dict[int, list[int]] = {}
+        #: The other way round.
+        self.whole_of: dict[int, int] = {}
         #: Placement groups: phases of one group are placed by the same rule and share the same limit.
         self.groups: list[Requirement] = []
         self.limits: list[Concurrency | None] = []
-        self.group_of: list[int] = self._number_groups()
+        self.group_of: list[int] = []
+        self._number_groups(plan.phases)
         #: Indices so that every phase comes after its needs.
         self.order: list[int] = self._sorted()
 
-    def _number_groups(self) -> list[int]:
-        numbers: dict[tuple[Requirement, Concurrency | None], int] = {}
-        group_of: list[int] = []
-        for spec in self.plan.phases:
+    @property
+    def manifest(self) -> tuple[PhaseSpec, ...]:
+        """The phases that the manifest has: all but items."""
+        return self.plan.phases[: len(self.plan.phases) - len(self.whole_of)]
+
+    def grow(self, whole: int, specs: Sequence[PhaseSpec]) -> list[int]:
+        """Add phases that stand for items of a phase, after those that it has; returns their indices.
+
+        Only for a graph that is one session's own (``graph_of`` shares them).
+        """
+        first = len(self.plan.phases)
+        added = list(range(first, first + len(specs)))
+        self.plan = msgspec.structs.replace(self.plan, phases=(*self.plan.phases, *specs))
+        self.index.update((spec.id, number) for number, spec in zip(added, specs, strict=True))
+        self.needs.extend([] for _ in specs)
+        self.dependents.extend([whole] for _ in specs)
+        self.lazy_needs.extend([] for _ in specs)
+        self.has_limit.extend(_has_limit(spec) for spec in specs)
+        self.conditional.update(added)
+        self._number_groups(specs)
+        self.order.extend(added)
+        self.items.setdefault(whole, []).extend(added)
+        self.whole_of.update(dict.fromkeys(added, whole))
+        return added
+
+    def put_item(self, index: int, spec: PhaseSpec) -> None:
+        """Another item in the place of one; like ``grow`` for a graph of one session only."""
+        phases = list(self.plan.phases)
+        phases[index] = spec
+        self.plan = msgspec.structs.replace(self.plan, phases=tuple(phases))
+
+    def _number_groups(self, specs: Sequence[PhaseSpec]) -> None:
+        numbers = {wanted: n for n, wanted in enumerate(zip(self.groups, self.limits, strict=True))}
+        for spec in specs:
             wanted = requirement(spec), spec.concurrency
             number = numbers.get(wanted)
             if number is None:
                 number = numbers[wanted] = len(self.groups)
                 self.groups.append(wanted[0])
                 self.limits.append(spec.concurrency)
-            group_of.append(number)
-        return group_of
+            self.group_of.append(number)
 
     def _lazy_needs(self) -> list[list[int]]:
         lazy = {number for number, spec in enumerate(self.plan.phases) if spec.on_use}
@@ -96,13 +137,15 @@ class Graph:
 
     def downstream(self, roots: Sequence[int]) -> list[int]:
         """The roots and everything that depends on them, in graph order."""
-        found = set(roots)
-        return [
-            number
-            for number in self.order
-            if number in found
-            or (any(need in found for need in self.needs[number]) and not found.add(number))
-        ]
+        by_item = {self.whole_of[number] for number in roots if number in self.whole_of}
+        found = {*roots, *by_item}
+        for number in self.order:
+            if number in found or any(need in found for need in self.needs[number]):
+                found.add(number)
+        for whole, items in self.items.items():
+            if whole in found and (whole not in by_item or any(need in found for need in self.needs[whole])):
+                found.update(items)
+        return [number for number in self.order if number in found]
 
 
 def _has_limit(spec: PhaseSpec) -> bool:

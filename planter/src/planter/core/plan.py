@@ -82,6 +82,15 @@ class Concurrency(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
     max: int = 1
 
 
+class Foreach(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The phase is done once for each item of a list (``x-foreach``)."""
+
+    items: msgspec.Raw
+    """JSON: the list itself, or the text of an expression that gives one."""
+    parallel: int | None = None
+    """Of the items, at most so many have an attempt out."""
+
+
 class PhaseSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """One unit of work, as the core needs it. ``run`` is opaque here: the runtime reads it."""
 
@@ -127,6 +136,11 @@ class PhaseSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     concurrency: Concurrency | None = None
     uses: tuple[str, ...] = ()
     """Ids of the phases that the expressions name; all of them come before this one."""
+    foreach: Foreach | None = None
+    item: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """Of one item of another phase: its value. No manifest has such a phase, see ``core.items``."""
+    number: int = 0
+    """Of one item: its place in the list, from 0."""
 
 
 class Plan(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -62,6 +62,8 @@ class PhaseState(msgspec.Struct, gc=False):
     cleared: bool = False
     #: Skipped only because the session failed.
     left_out: bool = False
+    #: Of a phase with ``x-foreach``: how many items its list has, once it is known.
+    items: int = 0
     #: ``x-run`` with its expressions filled in.
     run: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET

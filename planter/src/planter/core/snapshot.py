@@ -16,6 +16,7 @@ import msgspec
 from planter.core.events import HandlerCalled
 from planter.core.evolve import occupy
 from planter.core.graph import Graph
+from planter.core.items import Slot, slots, with_slots
 from planter.core.plan import PhaseSpec
 from planter.core.session import PhaseState, Session, Stopping
 from planter.core.status import PHASE_OPEN, PhaseStatus, SessionStatus
@@ -62,6 +63,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     calls: int = 0
     aside: bytes = b""
     """JSON: pairs of what the plan had of a phase and its state."""
+    items: list[Slot] = []
 
 
 def take(session: Session) -> Snapshot | None:
@@ -98,6 +100,7 @@ def take(session: Session) -> Snapshot | None:
         untold=list(session.untold.values()),
         calls=session.calls,
         aside=msgspec.json.encode(list(session.aside.values())) if session.aside else b"",
+        items=slots(session.graph),
     )
 
 
@@ -116,6 +119,8 @@ def restore(session: Session, snapshot: Snapshot, graph: Graph) -> None:
         raise ValueError("another version of Planter has taken it")
     if snapshot.id != session.id or (graph.plan.digest or None) != snapshot.plan_digest:
         raise ValueError(f"it is of session {snapshot.id} and plan {snapshot.plan_digest}")
+    if snapshot.items:
+        graph = with_slots(graph.plan, snapshot.items)
     phases = [PhaseState(*row) for row in zip(*_columns(snapshot), strict=True)]
     if len(phases) != len(graph.plan.phases):
         raise ValueError(f"it has {len(phases)} phases, the plan has {len(graph.plan.phases)}")

@@ -91,7 +91,7 @@ def _outcome(session: Session, given: i.StartPlan) -> str:
     causes = [fate.cause for fate in fates(session, graph, live=is_live)]
     added, changed = causes.count(Cause.ADDED), causes.count(Cause.CHANGED)
     again = sum(1 for cause in causes if cause) - added - changed
-    removed = sum(1 for name in session.graph.index if name not in graph.index)
+    removed = sum(1 for spec in session.graph.manifest if spec.id not in graph.index)
     text = (
         f"dry run: the manifest is valid, {len(causes)} phases: {added} to add, {changed} to change, "
         f"{removed} to remove, {again} to run again; nothing was started"

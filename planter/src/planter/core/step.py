@@ -69,5 +69,6 @@ class Step:
 def waits_for(session: Session, index: int) -> tuple[str, ...]:
     """Ids of the phases, external ones last, that a phase still waits for."""
     graph, spec = session.graph, session.spec(index)
-    inner = tuple(session.spec(need).id for need in graph.needs[index] if not session.phases[need].satisfies)
+    needs = (*graph.needs[index], *graph.items.get(index, ())) if graph.items else graph.needs[index]
+    inner = tuple(session.spec(need).id for need in needs if not session.phases[need].satisfies)
     return inner + tuple(name for name in spec.external if name not in session.known)

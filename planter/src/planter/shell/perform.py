@@ -101,6 +101,8 @@ class Performer:
             timeout_ms=spec.timeout_ms,
             heartbeat_ms=spec.heartbeat_ms,
             details=phase.details,
+            item=spec.item,
+            index=None if spec.item is msgspec.UNSET else spec.number,
             dispatch_id=self._key.sign(session.id, spec.id, phase.attempt, phase.fence)
             if phase.instance is not None
             else None,  # an open offer is seen by everybody, so it carries no proof

@@ -157,8 +157,14 @@ def _context(
         cancelled=cancelled,
         write=write,
         beat=beat,
-        details=None if target.details is msgspec.UNSET else msgspec.json.decode(target.details),
+        details=_value(target.details),
+        item=_value(target.item),
+        index=target.index,
     )
+
+
+def _value(given: msgspec.Raw | msgspec.UnsetType) -> Any:
+    return None if given is msgspec.UNSET else msgspec.json.decode(given)
 
 
 def _outcome(result: Any) -> Outcome:

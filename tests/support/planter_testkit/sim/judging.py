@@ -159,6 +159,7 @@ def _judge_budget(world: World, name: str, records: list[Kept]) -> list[str]:
     outcomes = {(e.phase, e.fence): e.outcome for e in world.executions if e.session == name}
     found: list[str] = []
     limits: dict[str, int] = {}
+    wholes: set[str] = set()
     tried: Counter[str] = Counter()
     fences: dict[str, int] = {}
     is_stopping = False
@@ -170,7 +171,9 @@ def _judge_budget(world: World, name: str, records: list[Kept]) -> list[str]:
             phase = event.get("phaseId", "")
             match event["type"]:
                 case "PlanApplied":
-                    limits = {p["id"]: p.get("maxAttempts", 1) for p in event["plan"].get("phases", ())}
+                    phases = event["plan"].get("phases", ())
+                    limits = {p["id"]: p.get("maxAttempts", 1) for p in phases}
+                    wholes = {p["id"] for p in phases if "foreach" in p}
                     tried.clear()
                     # What a replan leaves alone has been tried before: too few attempts are not judged then.
                     is_stopping = event.get("replan", False)
@@ -181,17 +184,17 @@ def _judge_budget(world: World, name: str, records: list[Kept]) -> list[str]:
                     is_stopping = True
                 case "PhaseTargeted":
                     fences[phase] = kept.sequence
-                case "AttemptFailed" | "PhaseFailed":
+                case "AttemptFailed" | "PhaseFailed" if phase not in wholes:
+                    limit = limits[phase.partition("[")[0]]
                     made = outcomes.get((phase, fences.get(phase, 0)))
                     tried[phase] += 1
-                    if tried[phase] > limits[phase]:
+                    if tried[phase] > limit:
                         found.append(f"I5 dispatch: {name}/{phase} was tried {tried[phase]} times")
-                    is_early = tried[phase] < limits[phase] and made == "failed" and not is_stopping
+                    is_early = tried[phase] < limit and made == "failed" and not is_stopping
                     if event["type"] == "PhaseFailed":
                         if is_early and event["message"] == "as the seed has it":
                             found.append(
-                                f"I5 dispatch: {name}/{phase} failed after {tried[phase]} of "
-                                f"{limits[phase]} attempts"
+                                f"I5 dispatch: {name}/{phase} failed after {tried[phase]} of {limit} attempts"
                             )
                         is_stopping = True
                 case _:
@@ -285,7 +288,9 @@ def _judge_effects(world: World, sessions: dict[str, list[Kept]]) -> list[str]:
         for kept in records if not _is_purged(records) else ():
             for event in _commits.decode(kept.data).events:
                 if event["type"] == "PlanApplied":
-                    by_handler = {p["id"] for p in event["plan"].get("phases", ()) if "kind" not in p}
+                    phases = event["plan"].get("phases", ())
+                    by_handler = {p["id"] for p in phases if "kind" not in p and "foreach" not in p}
+                    by_handler |= {f"{p['id']}[{n}]" for p in phases if "kind" not in p for n in range(4)}
                 elif event["type"] == "PhaseTargeted":
                     fences[event["phaseId"]] = kept.sequence
                 elif event["type"] == "PhaseCompleted" and event["phaseId"] in by_handler:

@@ -373,13 +373,17 @@ def _conditions(draw: random.Random, needs: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if draw.random() < 0.4:
         found["x-trigger"] = draw.choice(RULES)
+    need = draw.choice(needs) if needs else ""
     if needs:
-        need = draw.choice(needs)
         expressions = ("false", f"phases.{need}.status == 'complete'", f"has(phases.{need}.result.by)")
         if draw.random() < 0.4:
             found["x-when"] = draw.choice((*expressions, f"phases.{need}.result.by != ''"))
         if draw.random() < 0.3:
             found["x-run"] = {"noop": {"by": f"${{{{ phases.{need}.result.by }}}}"}}
+    if draw.random() < 0.2:
+        lists: tuple[Any, ...] = ([], ["a"], [1, 2, 3])
+        sized = (f"[0, 1, 2, 3].filter(n, n < phases.{need}.attempt)",) if needs else ()
+        found["x-foreach"] = {"items": draw.choice(lists + sized), "parallel": draw.choice((1, 2, 3))}
     if draw.random() < 0.3:
         found["x-concurrency"] = {"key": draw.choice("xy"), "max": draw.choice((1, 2))}
     if draw.random() < 0.2:
