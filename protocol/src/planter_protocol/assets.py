@@ -30,6 +30,9 @@ SNAPSHOTS_BUCKET = "PLANTER_SNAPSHOTS"
 """A cache: may be emptied or removed at any time."""
 KEYS_BUCKET = "PLANTER_KEYS"
 """Only planners may read it: holds the key of the dispatch ids."""
+RESULTS_BUCKET = "PLANTER_RESULTS"
+"""Results of phases with ``x-cache``, by their content: a cache, may be emptied at any time."""
+RESULTS_SECONDS = 30 * 24 * 3600.0
 MANIFESTS_BUCKET = "PLANTER_MANIFESTS"
 
 PARTITIONS = 16
@@ -116,6 +119,13 @@ BUCKETS: tuple[api.KeyValueConfig, ...] = (
         bucket=SNAPSHOTS_BUCKET,
         description="Planter: states of sessions with long journals, a cache",
         history=1,
+        direct=True,
+    ),
+    api.KeyValueConfig(
+        bucket=RESULTS_BUCKET,
+        description="Planter: results of phases with x-cache, a cache",
+        history=1,
+        ttl=RESULTS_SECONDS,
         direct=True,
     ),
     api.KeyValueConfig(bucket=KEYS_BUCKET, description="Planter: keys of the planners", history=1),

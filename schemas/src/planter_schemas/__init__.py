@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from planter_schemas.codes import explain
     from planter_schemas.jsonschema import json_schema
     from planter_schemas.loading import Loaded, load_manifest, load_manifest_file
-    from planter_schemas.manifest import Backoff, Foreach, Handler, Manifest, Phase, Run
+    from planter_schemas.manifest import Backoff, Cache, Foreach, Handler, Manifest, Phase, Run
     from planter_schemas.problems import Path, Problem
     from planter_schemas.rendering import render_line, render_problems
 
 __all__ = [
     "Backoff",
+    "Cache",
     "Foreach",
     "Handler",
     "Loaded",
@@ -39,6 +40,7 @@ __all__ = [
 
 _HOME = {
     "Backoff": "manifest",
+    "Cache": "manifest",
     "Foreach": "manifest",
     "Handler": "manifest",
     "Loaded": "loading",

@@ -299,6 +299,11 @@ _EXTENSIONS = {
         "Every item of a phase with `x-foreach` is a phase of its own: `resize[0]`, `resize[1]`, ... No "
         "phase of the manifest may have such an id.",
     ),
+    "PLT-1317": Explanation(
+        "x-cache not usable",
+        "`x-cache: true`, or `{key: phases.fetch.result.etag, maxAge: 24h}`: the phase is not run when a "
+        "phase with the same content has been before, and gets its result.",
+    ),
 }
 
 CODES: dict[str, Explanation] = _READING | _SHAPE | _REFERENCES | _EXTENSIONS

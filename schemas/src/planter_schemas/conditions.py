@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from planter_schemas.findings import Finding
-from planter_schemas.manifest import Concurrency, Foreach
+from planter_schemas.manifest import Cache, Concurrency, Foreach
 from planter_schemas.problems import Path, shown
 from planter_schemas.spelling import KeyTable, read_fields
-from planter_schemas.values import Context, choice, free_value, string_list, usable_text
+from planter_schemas.values import Context, choice, duration_ms, free_value, string_list, usable_text
 
 TRIGGER_RULES = (
     "all_success",
@@ -26,6 +26,7 @@ TRIGGER_RULES = (
 """Airflow's words. Its ``all_done_setup_success`` speaks of setup tasks, which phases do not have."""
 CONCURRENCY = KeyTable("x-concurrency", ["key", "max"])
 CONCURRENCY_MAX = 100_000
+CACHE = KeyTable("x-cache", ["key", "maxAge"])
 FOREACH = KeyTable("x-foreach", ["items", "parallel"])
 
 
@@ -38,6 +39,7 @@ class Conditions:
     outputs: tuple[str, ...] = ()
     concurrency: Concurrency | None = None
     foreach: Foreach | None = None
+    cache: Cache | None = None
 
 
 def read_condition(context: Context, into: Conditions, name: str, value: object, path: Path) -> Any:
@@ -56,6 +58,9 @@ def read_condition(context: Context, into: Conditions, name: str, value: object,
         case "x-foreach":
             into.foreach = _foreach(context, value, path)
             return None if into.foreach is None else into.foreach.to_json()
+        case "x-cache":
+            into.cache = _cache(context, value, path)
+            return None if into.cache is None else into.cache.to_json()
         case _:
             into.concurrency = _concurrency(context, value, path)
             return None if into.concurrency is None else into.concurrency.to_json()
@@ -143,3 +148,20 @@ def _items(context: Context, value: object, path: Path) -> str | tuple[Any, ...]
     message = "`x-foreach` must be a list, an expression that gives one, or {items: ..., parallel: ...}"
     context.findings.add(Finding(path, "PLT-1315", message, label="not usable"))
     return None
+
+
+def _cache(context: Context, value: object, path: Path) -> Cache | None:
+    if isinstance(value, bool):
+        return Cache() if value else None
+    if not isinstance(value, dict):
+        message = "`x-cache` must be true, false, or {key: ..., maxAge: ...}"
+        context.findings.add(Finding(path, "PLT-1317", message, label="not usable"))
+        return None
+    fields = read_fields(context.findings, cast("dict[str, object]", value), path, CACHE)
+    key = max_age = None
+    if "key" in fields:
+        key = _expression(context, fields.get("key"), fields.path_of("key"), "`x-cache.key`")
+    if "maxAge" in fields:
+        max_age = duration_ms(context, fields.get("maxAge"), fields.path_of("maxAge"), "`x-cache.maxAge`")
+    extensions = {name: free_value(context, item, (*path, name)) for name, item in fields.extensions.items()}
+    return Cache(key=key, max_age_ms=max_age, extensions=extensions)

@@ -13,7 +13,7 @@ from planter_schemas.spelling import KeyTable, read_fields
 from planter_schemas.timeouts import Timeouts, check_order, read_timeouts
 from planter_schemas.values import Context, attempts, duration_ms, free_value, object_of, usable_text
 
-_CONDITIONS = ("x-when", "x-trigger", "x-outputs", "x-concurrency", "x-foreach")
+_CONDITIONS = ("x-when", "x-trigger", "x-outputs", "x-concurrency", "x-foreach", "x-cache")
 KNOWN = ("x-run", "x-retry", "x-timeout", "x-priority", "x-capabilities", *_CONDITIONS)
 RETRY_BACKOFF = KeyTable("x-retry", ["initial", "factor", "max", "jitter", "maxAttempts"])
 PRIORITY_LIMIT = 1_000

@@ -215,6 +215,7 @@ def _conditions() -> Schema:
                 },
             ],
         },
+        "x-cache": _cache(),
         "x-foreach": {
             "description": "The phase is done once for each item, which expressions in `x-run` see.",
             "oneOf": [
@@ -231,6 +232,24 @@ def _conditions() -> Schema:
                 },
             ],
         },
+    }
+
+
+def _cache() -> Schema:
+    return {
+        "description": "An earlier result of the same content is taken instead of running the phase.",
+        "oneOf": [
+            {"type": "boolean"},
+            {
+                "type": "object",
+                "properties": {
+                    "key": {"type": ["string", "boolean"], "minLength": 1},
+                    "maxAge": _ref("duration"),
+                },
+                "patternProperties": {"^x-": {}},
+                "additionalProperties": False,
+            },
+        ],
     }
 
 

@@ -148,6 +148,26 @@ class Foreach(_Frozen):
         return {"items": items, **limit, **self.extensions}
 
 
+class Cache(_Frozen):
+    """``x-cache``: an earlier result of the same content is taken instead of running the phase.
+
+    Attributes:
+        key: an expression; its value stands for the arguments. None: they do themselves.
+        max_age_ms: milliseconds after which a result is too old; None for no limit.
+    """
+
+    key: str | None = None
+    max_age_ms: int | None = None
+    extensions: dict[str, Any] = Field(default_factory=dict)
+
+    def to_json(self) -> Any:
+        """The canonical form: ``true`` when there is nothing else to say."""
+        found: dict[str, Any] = {} if self.key is None else {"key": self.key}
+        if self.max_age_ms is not None:
+            found["maxAge"] = format_duration(self.max_age_ms)
+        return {**found, **self.extensions} or True
+
+
 class Phase(_Frozen):
     """A unit of work (protocol, 'Phase Specification Schema').
 
@@ -172,6 +192,7 @@ class Phase(_Frozen):
         outputs: keys that its result must have (``x-outputs``).
         concurrency: whom it shares a limit with (``x-concurrency``).
         foreach: the list whose items it is done for (``x-foreach``).
+        cache: whether an earlier result will do (``x-cache``).
         labels: from ``metadata``.
         annotations: from ``metadata``.
         extensions: every ``x-`` key of the phase and its spec; those that Planter understands in canonical
@@ -203,6 +224,7 @@ class Phase(_Frozen):
     outputs: tuple[str, ...] = ()
     concurrency: Concurrency | None = None
     foreach: Foreach | None = None
+    cache: Cache | None = None
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
     extensions: dict[str, Any] = Field(default_factory=dict)

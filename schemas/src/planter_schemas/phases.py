@@ -339,6 +339,7 @@ def _read_extensions(
         outputs=found.conditions.outputs,
         concurrency=found.conditions.concurrency,
         foreach=found.conditions.foreach,
+        cache=found.conditions.cache,
         **{_TIMEOUT_FIELDS[name]: value for name, value in found.timeouts.milliseconds.items()},
     )
     if found.backoff is not None:

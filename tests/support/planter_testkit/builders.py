@@ -22,8 +22,10 @@ NOOP = {"kind": "noop", "run": msgspec.Raw(b'{"noop":{}}')}
 def phase(name: str, *needs: str, **fields: Any) -> PhaseSpec:
     """A no-op phase; its digest follows its name and fields unless it is given."""
     fields = {**NOOP, **fields}
-    digest = fields.pop("digest", repr((name, sorted(needs), _encoder.encode(fields))))
-    return PhaseSpec(id=name, needs=needs, digest=digest, **fields)
+    digest = fields.pop("digest", None)
+    spec = PhaseSpec(id=name, needs=needs, digest="", **fields)
+    content = msgspec.structs.replace(spec, needs=tuple(sorted(needs)))
+    return msgspec.structs.replace(spec, digest=digest or _encoder.encode(content).decode())
 
 
 def plan(*phases: PhaseSpec, digest: str | None = None) -> Plan:
@@ -78,12 +80,20 @@ class World:
 
     def settle(self) -> None:
         """Take the steps that the last one asked for; whatever is to be passed on is."""
-        while self.step(*self.stored()).more or self.session.untold:
+        while self.step(*self.stored(), *self.unknown()).more or self.session.untold or self.unknown():
             pass
 
     def stored(self) -> list[i.PassedOn]:
         """What the shell answers once it has passed on what handlers want said."""
         return [i.PassedOn(phase_id=self.session.untold[n].phase_id, number=n) for n in self.session.telling]
+
+    def unknown(self) -> list[i.LookedUp]:
+        """What the shell answers when there are no earlier results."""
+        asked = [index for index, is_asked in self.session.looking.items() if is_asked]
+        return [
+            i.LookedUp(phase_id=self.session.spec(index).id, key=self.session.phases[index].cache)
+            for index in asked
+        ]
 
     def start(self, plan: Plan, **fields: Any) -> Decision:
         """Submit a plan."""

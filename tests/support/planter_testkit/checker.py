@@ -135,7 +135,7 @@ def _new_plan(plan: Any, before: Mapping[str, _Phase], known: set[str]) -> dict[
             is_taken=old.is_taken if old else False,
             items=old.items if old else None,
         )
-        if spec.get("foreach") is not None:
+        if spec.get("foreach") is not None or spec.get("cache") is not None:
             found[spec["id"]].conditional = True
     return found
 
@@ -253,19 +253,19 @@ def _phase_event(
         phase.is_taken = True
     elif kind == "PhaseWithdrawn":
         phase.status, phase.attempt = "waiting", phase.attempt - 1
+    elif kind == "PhaseReused":
+        _must(phase.cleared, "I6 result", where, f"{name} took a result before it might run")
+        _must(phase.status == "waiting", "I6 result", where, f"{name} took a result while {phase.status}")
+        _complete(name, phase, verdict)
     elif kind == "PhaseCompleted" and phase.items is not None:
         ends = [phases[f"{name}[{number}]"] for number in range(phase.items)]
         is_done = phase.cleared and all(item.satisfied and item.status != "failed" for item in ends)
         _must(is_done, "I6 result", where, f"{name} completed before its items")
-        phase.status, phase.satisfied = "complete", True
-        verdict.completed += 1
-        verdict.order.append(name)
+        _complete(name, phase, verdict)
     elif kind == "PhaseCompleted":
         _must(phase.status == "open", "I6 result", where, f"{name} completed while {phase.status}")
         _must(event["attempt"] == phase.attempt, "I6 result", where, f"{name} completed by a stale attempt")
-        phase.status, phase.satisfied = "complete", True
-        verdict.completed += 1
-        verdict.order.append(name)
+        _complete(name, phase, verdict)
     elif kind in ("AttemptFailed", "AttemptLost"):
         _must(phase.status == "open", "I6 result", where, f"an attempt of {name} ended while {phase.status}")
         phase.status = "waiting"
@@ -276,6 +276,12 @@ def _phase_event(
         phase.left_out = event.get("leftOut", False)
     elif kind == "PhaseCancelled":
         phase.status = "cancelled"
+
+
+def _complete(name: str, phase: _Phase, verdict: Verdict) -> None:
+    phase.status, phase.satisfied = "complete", True
+    verdict.completed += 1
+    verdict.order.append(name)
 
 
 def _expand(phases: dict[str, _Phase], event: Mapping[str, Any], where: str) -> None:

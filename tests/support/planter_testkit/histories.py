@@ -9,7 +9,16 @@ import msgspec
 from planter.compile.target import up_to
 from planter.core import inputs as i
 from planter.core.deadlines import clocks, run_out
-from planter.core.plan import Backoff, Concurrency, FailureAction, Handler, PhaseSpec, Plan, TriggerRule
+from planter.core.plan import (
+    Backoff,
+    Cache,
+    Concurrency,
+    FailureAction,
+    Handler,
+    PhaseSpec,
+    Plan,
+    TriggerRule,
+)
 from planter.core.status import PHASE_OPEN, SESSION_TERMINAL
 from planter_testkit.builders import World, foreach, phase, plan, runtime
 
@@ -65,6 +74,8 @@ def _conditions(draw: random.Random, needs: list[str]) -> dict[str, Any]:
         items = draw.choice([[], ["a"], [1, 2, 3], f"[0, 1, 2, 3].filter(n, n < {size})"])
         found["foreach"] = foreach(items, draw.choice([None, None, 1]))
         found["uses"] = tuple(dict.fromkeys((*found.get("uses", ()), needs[0])))
+    if draw.random() < 0.2:
+        found["cache"] = Cache(max_age_ms=draw.choice([None, 1_000]))
     if draw.random() < 0.3:
         found["concurrency"] = Concurrency(key=draw.choice("xy"), max=draw.choice([1, 2]))
     return found
@@ -216,10 +227,19 @@ def play(seed: int) -> World:
         old += inputs
         if draw.random() < 0.5:
             inputs += world.stored()
+        inputs += _answers(draw, world)
         world.step(*inputs)
         check_counts(world)
         check_clocks(world)
     return world
+
+
+def _answers(draw: random.Random, world: World) -> list[i.LookedUp]:
+    """Now and then the answer that there is no earlier result, or that there is one, or an old one."""
+    found = [one for one in world.unknown() if draw.random() < 0.5]
+    made = world.now - draw.choice([0, 10_000])
+    known = {"result": msgspec.Raw(b'"earlier"'), "source": "other/x", "made": made}
+    return [msgspec.structs.replace(one, **known) if draw.random() < 0.5 else one for one in found]
 
 
 def work_off(world: World) -> None:

@@ -6,7 +6,7 @@ import pytest
 from planter.compile.expressions import RECKONER, fault_of, is_condition, named_phases
 from planter.compile.phases import compile_manifest
 from planter.core.conditions import ExpressionFailed
-from planter.core.plan import Concurrency, PhaseSpec, TriggerRule
+from planter.core.plan import Cache, Concurrency, PhaseSpec, TriggerRule
 from planter_schemas import load_manifest
 
 PHASES = {
@@ -219,3 +219,26 @@ def test_whatever_is_wrong_with_a_list_is_said_with_its_place() -> None:
     assert [code for code, _, _ in of_graph] == ["PLT-1310", "PLT-1311", "PLT-1310", "PLT-1310"]
     assert "is no list" in of_graph[0][2]
     assert [(code, line) for code, line, _ in problems(name)] == [("PLT-1316", 3)]
+
+
+def test_a_phase_carries_which_earlier_result_will_do() -> None:
+    text = """
+- {id: a, spec: {}}
+- {id: plain, spec: {x-cache: true}}
+- {id: never, spec: {x-cache: false}}
+- id: by
+  spec:
+    waitFor: [a]
+    x-cache: {key: "${{ phases.a.result.etag }}", maxAge: 1h}
+"""
+
+    by = only(text, "by")
+
+    assert only(text, "plain").cache == Cache()
+    assert only(text, "never").cache is None
+    assert by.cache == Cache(key="phases.a.result.etag", max_age_ms=3_600_000)
+    assert by.uses == ("a",)
+    assert [code for code, _, _ in problems("- {id: a, spec: {x-cache: 3}}")] == ["PLT-1317"]
+    assert [code for code, _, _ in problems("- {id: a, spec: {x-cache: {key: phases.b.result}}}")] == [
+        "PLT-1311"
+    ]

@@ -16,7 +16,12 @@ from planter.core.snapshot import Snapshot, decode, encode, restore, take
 from planter_testkit.builders import World, bare, diamond, picture, runtime
 from planter_testkit.histories import play, random_input
 
-SOFT = {"avoid", "declined", "heard", "listening_since", "telling", "timers", "ready", "phases", "graph"}
+SOFT = {"avoid", "declined", "heard", "listening_since", "looking", "telling"} | {
+    "timers",
+    "ready",
+    "phases",
+    "graph",
+}
 """Not journalled, or compared in another way."""
 
 

@@ -433,6 +433,7 @@ def test_the_public_names_are_these() -> None:
 
     expected = [
         "Backoff",
+        "Cache",
         "Foreach",
         "Handler",
         "Loaded",

@@ -347,6 +347,13 @@ def _phase_completed(view: View, event: Mapping[str, Any], at: int) -> Change | 
     return Change(at, name, "complete", _attempt(phase)) if phase else None
 
 
+@_folds("PhaseReused")
+def _phase_reused(view: View, event: Mapping[str, Any], at: int) -> Change | None:
+    name = event["phaseId"]
+    view.update(name, status="complete", since=at, started=at, ended=at, satisfies=True, runtime_id=None)
+    return Change(at, name, "complete", f"the result of {event['source']} was taken")
+
+
 @_folds("AttemptFailed")
 def _attempt_failed(view: View, event: Mapping[str, Any], at: int) -> Change | None:
     name, message = event["phaseId"], event["message"]

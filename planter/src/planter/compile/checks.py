@@ -38,7 +38,7 @@ def check_expressions(loaded: schemas.Loaded, phases: Sequence[schemas.Phase]) -
     found: list[schemas.Problem] = []
     for phase in phases:
         found += _like_items(loaded, phase, by_id)
-        if phase.when is None and phase.run is None and phase.foreach is None:
+        if (phase.when, phase.run, phase.foreach, phase.cache) == (None, None, None, None):
             continue
         found += _misplaced(loaded, phase)
         before: set[str] | None = None
@@ -68,6 +68,8 @@ def _places(phase: schemas.Phase) -> Iterator[_Place]:
         yield _Place(phase.when, "x-when", "condition")
     if phase.foreach is not None and isinstance(phase.foreach.items, str):
         yield _Place(phase.foreach.items, "x-foreach", "list")
+    if phase.cache is not None and phase.cache.key is not None:
+        yield _Place(phase.cache.key, "x-cache", "value", phase.foreach is not None)
     if phase.run is not None:
         given = phase.run.to_json()
         for key in _FILLED:

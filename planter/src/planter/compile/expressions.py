@@ -105,6 +105,10 @@ class CelReckoner:
             raise ExpressionFailed(f"x-when is neither true nor false but {_shown(value)}: {text}")
         return value
 
+    def value(self, text: str, variables: Mapping[str, object]) -> object:
+        """The value of an expression, as JSON knows it."""
+        return _value(text, variables)
+
     def listed(self, items: bytes, variables: Mapping[str, object]) -> bytes:
         """The items of an ``x-foreach``, as JSON."""
         given = msgspec.json.decode(items)

@@ -11,6 +11,7 @@ from planter.compile.cycles import shortest_cycle
 from planter.core.plan import (
     DEFAULT_BACKOFF,
     Backoff,
+    Cache,
     Concurrency,
     FailureAction,
     Foreach,
@@ -95,6 +96,7 @@ def _spec(phase: schemas.Phase, external: frozenset[str]) -> PhaseSpec:
         else None,
         uses=used_phases(phase),
         foreach=_foreach(phase.foreach),
+        cache=Cache(key=phase.cache.key, max_age_ms=phase.cache.max_age_ms) if phase.cache else None,
     )
     digest = hashlib.sha256(_encoder.encode([spec, phase.extensions])).hexdigest()
     return msgspec.structs.replace(spec, digest=digest)

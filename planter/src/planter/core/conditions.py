@@ -12,6 +12,7 @@ import msgspec
 
 from planter.core import events as e
 from planter.core.attempts import fail_phase
+from planter.core.caching import cache_key
 from planter.core.foreach import expand, gather
 from planter.core.plan import PhaseSpec, TriggerRule
 from planter.core.session import Session
@@ -33,6 +34,10 @@ class Reckoner(Protocol):
         """The value of an ``x-when``; ExpressionFailed when it has none, or another than true or false."""
         ...
 
+    def value(self, text: str, variables: Mapping[str, object]) -> object:
+        """The value of an expression, as JSON knows it; ExpressionFailed as above."""
+        ...
+
     def listed(self, items: bytes, variables: Mapping[str, object]) -> bytes:
         """A list, as JSON: the one given, or the value of the expression given; ExpressionFailed as above."""
         ...
@@ -46,6 +51,11 @@ class NoReckoner:
     """For sessions without expressions."""
 
     def condition(self, text: str, variables: Mapping[str, object]) -> bool:
+        """Nothing is known here."""
+        del variables
+        raise ExpressionFailed(f"nobody evaluates expressions here: {text}")
+
+    def value(self, text: str, variables: Mapping[str, object]) -> object:
         """Nothing is known here."""
         del variables
         raise ExpressionFailed(f"nobody evaluates expressions here: {text}")
@@ -200,6 +210,7 @@ def _clear(step: Step, index: int) -> bool:
         if spec.templated:
             assert spec.run is not msgspec.UNSET
             run = msgspec.Raw(step.reckoner.filled(bytes(spec.run), variables))
+        key = _cache_key(step, spec, run, variables) if spec.cache is not None else ""
     except ExpressionFailed as error:
         fail_phase(step, index, str(error), "expression")
         return False
@@ -210,8 +221,16 @@ def _clear(step: Step, index: int) -> bool:
         )
         fail_phase(step, index, text, "expression")
         return False
-    step.emit(e.PhaseCleared(phase_id=spec.id, run=run))
+    step.emit(e.PhaseCleared(phase_id=spec.id, run=run, cache=key))
     return True
+
+
+def _cache_key(
+    step: Step, spec: PhaseSpec, run: msgspec.Raw | msgspec.UnsetType, variables: Mapping[str, object]
+) -> str:
+    assert spec.cache is not None
+    value = None if spec.cache.key is None else step.reckoner.value(spec.cache.key, variables)
+    return cache_key(spec, run, value)
 
 
 def _variables(session: Session, index: int) -> dict[str, object]:

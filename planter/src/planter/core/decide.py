@@ -17,6 +17,7 @@ from planter.core import events as e
 from planter.core import inputs as i
 from planter.core import stopping
 from planter.core.attempts import fail_attempt, lose_attempt
+from planter.core.caching import look_up, looked_up, remember
 from planter.core.commands import obey
 from planter.core.conditions import NoReckoner, Reckoner, missing_outputs, settle
 from planter.core.deadlines import LATE_MS
@@ -80,6 +81,8 @@ def decide(  # noqa: PLR0913  (all that a decision depends on)
     _prepare(step)
     more = False
     if session.status is SessionStatus.RUNNING and not session.cancelling:
+        if session.looking:
+            look_up(step)
         if session.failing is not None:
             _withdraw_open_offers(step)
         re_place(step)
@@ -122,6 +125,8 @@ def _take(step: Step, given: i.AnyInput) -> None:
             _unheard(step, given)
         case i.PassedOn():
             passed_on(step, given)
+        case i.LookedUp():
+            looked_up(step, given)
         case i.Forget():
             _forget(step, given)
         case _:
@@ -257,6 +262,7 @@ def _report(step: Step, given: _Report) -> None:
                     finished=given.finished,
                 )
             )
+            remember(step, index)
             call_handler(step, index)
         case i.ReportFailed():
             fail_attempt(step, index, given.message, given.kind, retryable=given.retryable)

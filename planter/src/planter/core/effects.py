@@ -42,6 +42,21 @@ class PassOn(Effect, frozen=True):
     called: HandlerCalled
 
 
+class LookUp(Effect, frozen=True):
+    """Look for an earlier result of the phase's content; answer ``LookedUp``."""
+
+    phase_id: str
+    key: str
+
+
+class Remember(Effect, frozen=True):
+    """Keep the result of the phase for others with the same content."""
+
+    phase_id: str
+    key: str
+    result: msgspec.Raw | msgspec.UnsetType
+
+
 class RemoveHistory(Effect, frozen=True):
     """Remove everything that is stored of a purged session, except that it was."""
 
@@ -53,4 +68,4 @@ class Ignore(Effect, frozen=True):
     reason: str
 
 
-AnyEffect = PublishTarget | PublishState | CancelAttempt | PassOn | RemoveHistory | Ignore
+AnyEffect = PublishTarget | PublishState | CancelAttempt | PassOn | LookUp | Remember | RemoveHistory | Ignore

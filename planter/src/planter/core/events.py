@@ -164,6 +164,16 @@ class PhaseCompleted(PhaseEvent, frozen=True, kw_only=True):
     finished: int | None = None
 
 
+class PhaseReused(PhaseEvent, frozen=True, kw_only=True):
+    """The phase was not run: an earlier result of the same content was taken (``x-cache``)."""
+
+    result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    source: str
+    """Session and phase that made it."""
+    made: int
+    """When."""
+
+
 class AttemptFailed(PhaseEvent, frozen=True, kw_only=True):
     """One attempt failed and there will be another."""
 
@@ -222,6 +232,8 @@ class PhaseCleared(PhaseEvent, frozen=True, kw_only=True):
 
     run: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     """``x-run`` with its expressions filled in, if it has any."""
+    cache: str = ""
+    """Under which the result is kept and looked for."""
 
 
 class PhaseExpanded(PhaseEvent, frozen=True, kw_only=True):
@@ -299,6 +311,7 @@ AnyEvent = (
     | PhaseDemanded
     | PhaseCleared
     | PhaseExpanded
+    | PhaseReused
     | HandlerCalled
     | HandlerPassedOn
     | ExternalCompleted

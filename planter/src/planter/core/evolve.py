@@ -128,6 +128,8 @@ def _make_ready(session: Session, index: int, at: int, *, anew: bool = True) -> 
     arm(session, index)
     if phase.not_before:
         return  # deferred: ready, but nobody is asked before its timer says so (``PhaseReady``)
+    if phase.wants_earlier:
+        session.looking[index] = False
     session.arrivals += 1
     entry = (-session.spec(index).priority, session.arrivals, index)
     heappush(session.ready[session.graph.group_of[index]], entry)
@@ -216,6 +218,7 @@ def _reindex(session: Session, at: int) -> None:
     session.ready = [[] for _ in graph.groups]
     session.to_demand.clear()
     session.to_settle.clear()
+    session.looking.clear()
     session.at_work.clear()
     any_skipped = session.counts[PhaseStatus.SKIPPED] > 0
     satisfied = {index for index, phase in enumerate(session.phases) if phase.satisfies}
@@ -279,7 +282,8 @@ def _phases_reset(session: Session, event: e.PhasesReset, at: int) -> None:
     reset = {session.graph.index[name] for name in event.phase_ids}
     for index in sorted(reset):
         phase = session.phases[index]
-        fresh = session.phases[index] = PhaseState(attempt=phase.attempt, budget_from=phase.attempt)
+        fresh = PhaseState(attempt=phase.attempt, budget_from=phase.attempt, anew=True)
+        session.phases[index] = fresh
         if session.graph.items and stays_expanded(session, index, reset):
             fresh.cleared, fresh.items, fresh.started = True, phase.items, phase.started
         session.touched[index] = None
@@ -442,6 +446,16 @@ def _phase_completed(session: Session, event: e.PhaseCompleted, at: int) -> None
     _satisfy(session, index, at)
 
 
+def _phase_reused(session: Session, event: e.PhaseReused, at: int) -> None:
+    index = session.graph.index[event.phase_id]
+    phase = session.phases[index]
+    phase.result = event.result
+    phase.started = phase.finished = at
+    phase.runtime_id = phase.instance = None
+    _end(session, index, PhaseStatus.COMPLETE, at, f"the result of {event.source} was taken (x-cache)")
+    _satisfy(session, index, at)
+
+
 def _attempt_failed(session: Session, event: e.AttemptFailed, at: int) -> None:
     index = session.graph.index[event.phase_id]
     _move(session, index, PhaseStatus.BACKING_OFF, at).reason = event.message
@@ -496,6 +510,7 @@ def _phase_cleared(session: Session, event: e.PhaseCleared, at: int) -> None:
     index = session.graph.index[event.phase_id]
     session.phases[index].cleared = True
     session.phases[index].run = event.run
+    session.phases[index].cache = event.cache
     _make_ready(session, index, at)
 
 
@@ -563,6 +578,7 @@ _APPLY: dict[type, Callable[[Session, Any, int], None]] = {
     e.PhaseDemanded: _phase_demanded,
     e.PhaseCleared: _phase_cleared,
     e.PhaseExpanded: _phase_expanded,
+    e.PhaseReused: _phase_reused,
     e.HandlerCalled: _handler_called,
     e.HandlerPassedOn: _handler_passed_on,
     e.ExternalCompleted: _external_completed,

@@ -288,6 +288,9 @@ def _placed(session: Session, fleet: Fleet, index: int, now: int) -> tuple[Place
         removed.append(Removed("rejected", len(free) - len(able), "rejected it a moment ago"))
     placement = Placement(sifted.considered, tuple(removed), len(able))
     why = _limited(session, index)
+    if index in session.looking:
+        text = "an earlier result of the same content is looked for (x-cache)"
+        why.append(Condition("cache.asked", text, phase.since, unblock="the answer"))
     if not free:
         many = len(sifted.left)
         text = f"every slot of the {many} matching runtime{'s are' if many > 1 else ' is'} in use"

@@ -59,6 +59,7 @@ class Graph:
             or spec.when is not None
             or spec.trigger is not TriggerRule.ALL_SUCCESS
             or spec.foreach
+            or spec.cache
         }
         #: Whether anything is left to be started when the session fails.
         self.has_after_failure = any(plan.phases[n].trigger in AFTER_FAILURE for n in self.conditional)

@@ -130,6 +130,16 @@ class PassedOn(Input, frozen=True, kw_only=True):
     number: int
 
 
+class LookedUp(Input, frozen=True, kw_only=True):
+    """Whether there is an earlier result of a phase's content; ``made`` 0: there is none."""
+
+    phase_id: str
+    key: str
+    result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    source: str = ""
+    made: int = 0
+
+
 class Forget(Input, frozen=True, kw_only=True):
     """The retention time of an ended session is over."""
 
@@ -150,5 +160,6 @@ AnyInput = (
     | RuntimeLost
     | Unheard
     | PassedOn
+    | LookedUp
     | Forget
 )

@@ -91,6 +91,14 @@ class Foreach(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Of the items, at most so many have an attempt out."""
 
 
+class Cache(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """An earlier result of the same content is taken instead of running the phase (``x-cache``)."""
+
+    key: str | None = None
+    """An expression; its value stands for the arguments. None: the arguments do themselves."""
+    max_age_ms: int | None = None
+
+
 class PhaseSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """One unit of work, as the core needs it. ``run`` is opaque here: the runtime reads it."""
 
@@ -137,6 +145,7 @@ class PhaseSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     uses: tuple[str, ...] = ()
     """Ids of the phases that the expressions name; all of them come before this one."""
     foreach: Foreach | None = None
+    cache: Cache | None = None
     item: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     """Of one item of another phase: its value. No manifest has such a phase, see ``core.items``."""
     number: int = 0

@@ -64,11 +64,20 @@ class PhaseState(msgspec.Struct, gc=False):
     left_out: bool = False
     #: Of a phase with ``x-foreach``: how many items its list has, once it is known.
     items: int = 0
+    #: Under which its result is kept and looked for (``x-cache``), once it may run.
+    cache: str = ""
+    #: Reset on request: it is run again, whatever earlier results there are.
+    anew: bool = False
     #: ``x-run`` with its expressions filled in.
     run: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     #: How far the work said that it was; the next attempt gets it.
     details: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def wants_earlier(self) -> bool:
+        """Whether an earlier result would do: before the first attempt, unless the phase was reset."""
+        return bool(self.cache) and not self.anew and self.attempt == self.budget_from
 
 
 class Stopping(msgspec.Struct, frozen=True, gc=False):
@@ -106,7 +115,6 @@ class Session:
         self.paused_at = 0
         self.created = 0
         self.updated = 0
-
         #: Numbers of phases by status; all statuses are present.
         self.counts: dict[PhaseStatus, int] = dict.fromkeys(PhaseStatus, 0)
         #: For each placement group, a heap of ``(-priority, order of arrival, index)`` of the ready phases.
@@ -139,7 +147,6 @@ class Session:
         self.telling: set[int] = set()
         #: Sequences of the inputs that are in the journal.
         self.taken: set[int] = set()
-
         #: Journal sequence of the record that applied the plan; 0 while there is none.
         self.plan_at = 0
         #: Journal sequence of the record that purged the session; 0 while there is none.
@@ -154,6 +161,8 @@ class Session:
         self.provisional: list[int] = []
         #: ``(index, by whom)`` of onUse phases that have become needed.
         self.to_demand: list[tuple[int, int]] = []
+        #: Ready phases whose earlier result is looked for, to whether somebody was asked. Not journalled.
+        self.looking: dict[int, bool] = {}
         #: Indices of phases whose needs have brought news that a rule has to look at, in order.
         self.to_settle: dict[int, None] = {}
 

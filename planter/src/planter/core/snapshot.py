@@ -152,6 +152,11 @@ def restore(session: Session, snapshot: Snapshot, graph: Graph) -> None:
     session.sequence = snapshot.sequence
     session.record = snapshot.record
     session.commits = snapshot.commits
+    session.looking = {
+        index: False
+        for index, phase in enumerate(phases)
+        if phase.status is PhaseStatus.READY and not phase.not_before and phase.wants_earlier
+    }
     _derive(session)
 
 

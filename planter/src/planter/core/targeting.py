@@ -40,6 +40,9 @@ def target_ready(step: Step, targets_max: int) -> bool:
             if not session.may_start(index):
                 held_back.append(heappop(heap))  # it may be needed again, should the failed phase be retried
                 continue
+            if index in session.looking:
+                held_back.append(heappop(heap))  # there may be an earlier result
+                continue
             chosen = _choose(step, index, matching, free) if matching else None
             if matching and chosen is None:
                 if not any(count > 0 for count in free.values()):

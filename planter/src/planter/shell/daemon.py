@@ -17,7 +17,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
 from planter.core import Fleet, Session
-from planter.core.inputs import PassedOn
+from planter.core.inputs import LookedUp, PassedOn
 from planter.core.status import SESSION_TERMINAL, SessionStatus
 from planter.shell.assignment import Assignment
 from planter.shell.bare import BareListener
@@ -36,6 +36,7 @@ from planter.shell.perform import Performer
 from planter.shell.presence import Presence
 from planter.shell.queries import Queries
 from planter.shell.records import RecordWriter, decode_record
+from planter.shell.results import Results
 from planter.shell.retention import Retention
 from planter.shell.snapshots import Snapshots
 from planter_protocol import assets, headers, messages, services, subjects
@@ -141,7 +142,8 @@ class Planner:
         journal = Journal(nc, js, planner_id, self._snapshots)
         reader = InputReader(js, key, unfenced=options.unfenced, notify_hosts=options.notify_hosts)
         self._outbox = Outbox(nc, self._tell)
-        performer = Performer(nc, js, key, planner_id, self._outbox)
+        self._results = Results(nc, self._tell)
+        performer = Performer(nc, key, planner_id, self._outbox, self._results)
         self._host = SessionHost(journal, reader, performer, self._fleet, self)
         self._watch = FleetWatch(nc, self._fleet, self._host)
         self._records = RecordWriter(nc, js)
@@ -188,6 +190,7 @@ class Planner:
         tasks.start_soon(self._snapshots.run)
         tasks.start_soon(self._retention.run)
         self._outbox.start(tasks)
+        self._results.start(tasks)
         tasks.start_soon(ConnectionWatch(self._nc, self.id).run)
         await presence.start()
         tasks.start_soon(presence.run)
@@ -253,7 +256,7 @@ class Planner:
                 log.exception("beside.broken", what=type(one).__name__)
             await anyio.sleep(_BESIDE_SECONDS)
 
-    def _tell(self, session_id: str, given: PassedOn) -> None:
+    def _tell(self, session_id: str, given: PassedOn | LookedUp) -> None:
         self._host.tell(session_id, given)
 
     def _info(self) -> messages.PlannerInfo:

@@ -11,7 +11,6 @@ import msgspec
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from nats.js import JetStreamContext
 
 from planter.core import effects as f
 from planter.core.session import Session
@@ -19,6 +18,7 @@ from planter.core.status import PHASE_OPEN
 from planter.shell.failpoints import passing
 from planter.shell.keys import DispatchKey
 from planter.shell.outbox import Outbox
+from planter.shell.results import Results
 from planter_protocol import assets, messages, subjects
 from planter_protocol.codec import encode, timestamp
 
@@ -33,11 +33,12 @@ class Performer:
     """Publishes what a decision ordered."""
 
     def __init__(
-        self, nc: Client, js: JetStreamContext, key: DispatchKey, planner_id: str, outbox: Outbox
+        self, nc: Client, key: DispatchKey, planner_id: str, outbox: Outbox, results: Results
     ) -> None:
         self._nc = nc
+        self._js = nc.jetstream(timeout=5)
         self._outbox = outbox
-        self._js = js
+        self._results = results
         self._key = key
         self._planner_id = planner_id
 
@@ -58,6 +59,10 @@ class Performer:
                     await self._cancel(session, effect)
                 case f.PassOn():
                     self._outbox.put(session.id, effect.called, now)
+                case f.LookUp():
+                    self._results.look_up(session.id, effect)
+                case f.Remember():
+                    await self._results.remember(session.id, effect, now)
                 case f.RemoveHistory():
                     await self._remove_history(session)
                 case f.Ignore():

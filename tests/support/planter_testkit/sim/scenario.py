@@ -384,6 +384,8 @@ def _conditions(draw: random.Random, needs: list[str]) -> dict[str, Any]:
         lists: tuple[Any, ...] = ([], ["a"], [1, 2, 3])
         sized = (f"[0, 1, 2, 3].filter(n, n < phases.{need}.attempt)",) if needs else ()
         found["x-foreach"] = {"items": draw.choice(lists + sized), "parallel": draw.choice((1, 2, 3))}
+    if draw.random() < 0.15:
+        found["x-cache"] = True if draw.random() < 0.5 else {"key": f"'{draw.choice('ab')}'", "maxAge": "1s"}
     if draw.random() < 0.3:
         found["x-concurrency"] = {"key": draw.choice("xy"), "max": draw.choice((1, 2))}
     if draw.random() < 0.2:
