@@ -17,6 +17,7 @@ $(BIN)/.ready: requirements-dev.txt protocol/pyproject.toml schemas/pyproject.to
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing Planter and its tools into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	@$(BIN)/python -m compileall -q $(PARTS) tests/support  # where Python may not write bytecode itself
 	@touch $@
 
 demo: $(BIN)/.ready  ## run a real manifest: NATS, planner and runtime as processes of this machine

@@ -3,19 +3,18 @@
 import asyncio
 import json
 import signal
-import sys
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from planter_protocol import PlanClient, subjects
+from planter_testkit.commands import DEADLINE_SECONDS, Ended, ended, started
 from planter_testkit.nats import running_nats_server
 from planter_testkit.planners import running_planner
 from planter_testkit.scripted import scripted_runtime
 
-DEADLINE_SECONDS = 30.0
 TWO = """\
 - {kind: Phase, id: fetch, spec: {description: d, selector: {matchLabels: {}}, x-run: {noop: {}}}}
 - kind: Phase
@@ -24,37 +23,6 @@ TWO = """\
 """
 CHANGED = TWO.replace("id: build\n  spec: {description: d", "id: build\n  spec: {description: other")
 OUTSIDE = TWO.replace("phases: [fetch]", "phases: [fetch, dns]")
-
-
-class Ended(NamedTuple):
-    """What became of a command."""
-
-    status: int | None
-    out: str
-    err: str
-
-
-def command(*arguments: str, url: str) -> list[str]:
-    return [sys.executable, "-m", "planter", *arguments, "--nats", url]
-
-
-async def started(*arguments: str, url: str) -> asyncio.subprocess.Process:
-    pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(
-        *command(*arguments, url=url), stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
-    )
-
-
-async def ended(process: asyncio.subprocess.Process) -> Ended:
-    try:
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert b"Traceback" not in err, err.decode()
-    return Ended(process.returncode, out.decode(), err.decode())
 
 
 class Site:
@@ -70,7 +38,7 @@ class Site:
         return str(path)
 
     async def planter(self, *arguments: str) -> Ended:
-        return await ended(await started(*arguments, url=self.url))
+        return await ended(await started(*arguments, "--nats", self.url))
 
 
 @asynccontextmanager
@@ -175,7 +143,7 @@ async def test_a_failed_session_can_be_looked_at_and_retried(tmp_path):
 
 async def test_output_of_phases_is_shown_while_they_run_and_afterwards(tmp_path):
     async with running_site(tmp_path, never) as site, PlanClient.connected(site.url) as client:
-        process = await started("run", site.manifest(TWO), "--session", "s", url=site.url)
+        process = await started("run", site.manifest(TWO), "--session", "s", "--nats", site.url)
         await status_is(client, "s", "fetch", "targeted")
         for phase in ("fetch", "build"):
             log = {"level": "info", "message": f"{phase} says hello", "timestamp": now(), "phaseId": phase}
@@ -196,7 +164,7 @@ async def test_output_of_phases_is_shown_while_they_run_and_afterwards(tmp_path)
 
 async def test_ctrl_c_stops_watching_and_the_session_goes_on(tmp_path):
     async with running_site(tmp_path, never) as site, PlanClient.connected(site.url) as client:
-        process = await started("run", site.manifest(TWO), "--session", "s", url=site.url)
+        process = await started("run", site.manifest(TWO), "--session", "s", "--nats", site.url)
         await status_is(client, "s", "fetch", "targeted")
         await watching(process, client)
         process.send_signal(signal.SIGINT)
@@ -261,7 +229,7 @@ async def test_a_session_that_executes_something_else_refuses(tmp_path):
     "arguments", [("sessions",), ("status", "s"), ("events", "s"), ("logs", "s"), ("control", "s", "cancel")]
 )
 async def test_without_a_server_every_command_says_so(tmp_path, arguments):
-    nowhere = await ended(await started(*arguments, url="nats://127.0.0.1:1"))
+    nowhere = await ended(await started(*arguments, "--nats", "nats://127.0.0.1:1"))
 
     assert (nowhere.status, nowhere.out) == (4, "")
     assert "planter dev" in nowhere.err
@@ -269,7 +237,7 @@ async def test_without_a_server_every_command_says_so(tmp_path, arguments):
 
 async def test_without_a_server_run_names_the_ways_out(tmp_path):
     file = Site("", tmp_path).manifest(TWO)
-    nowhere = await ended(await started("run", file, url="nats://127.0.0.1:1"))
+    nowhere = await ended(await started("run", file, "--nats", "nats://127.0.0.1:1"))
 
     assert nowhere.status == 4
     assert "planter run FILE --local" in nowhere.err

@@ -4,11 +4,9 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 import time
 import urllib.request
 from contextlib import asynccontextmanager
-from typing import NamedTuple
 
 import psutil
 import pytest
@@ -17,8 +15,8 @@ from planter.errors import ChildFailed
 from planter.local import StackOptions, running_stack
 from planter.settings import answers
 from planter_protocol import PlanClient
+from planter_testkit.commands import DEADLINE_SECONDS, Ended, ended, started
 
-DEADLINE_SECONDS = 30.0
 HELLO = """\
 - kind: Phase
   id: fetch
@@ -37,41 +35,13 @@ LONG = """\
 """
 
 
-class Ended(NamedTuple):
-    """What became of a command."""
-
-    status: int | None
-    out: str
-    err: str
-
-
-async def started(*arguments: str, folder, **environ: str) -> asyncio.subprocess.Process:
+async def launched(*arguments: str, folder, **environ: str) -> asyncio.subprocess.Process:
     env = {key: value for key, value in os.environ.items() if not key.startswith(("PLANTER_", "NATS_"))}
-    pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "planter", *arguments),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=pipe,
-        stderr=pipe,
-        cwd=folder,
-        env={**env, "HOME": str(folder), **environ},
-    )
-
-
-async def ended(process: asyncio.subprocess.Process) -> Ended:
-    try:
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert b"Traceback" not in err, err.decode()
-    return Ended(process.returncode, out.decode(), err.decode())
+    return await started(*arguments, cwd=folder, env={**env, "HOME": str(folder), **environ})
 
 
 async def planter(*arguments: str, folder, **environ: str) -> Ended:
-    return await ended(await started(*arguments, folder=folder, **environ))
+    return await ended(await launched(*arguments, folder=folder, **environ))
 
 
 async def line_with(stream: asyncio.StreamReader, text: str) -> str:
@@ -84,7 +54,7 @@ async def line_with(stream: asyncio.StreamReader, text: str) -> str:
 
 @asynccontextmanager
 async def running_dev(folder, *arguments: str):
-    process = await started("dev", "--data", str(folder / "data"), *arguments, folder=folder)
+    process = await launched("dev", "--data", str(folder / "data"), *arguments, folder=folder)
     try:
         await line_with(process.stderr, "is ready")
         yield process
@@ -122,7 +92,7 @@ def url_of(folder) -> str:
 
 
 async def test_dev_says_where_http_answers_and_where_its_token_is(tmp_path):
-    process = await started("dev", "--data", str(tmp_path / "data"), "--port", free_port(), folder=tmp_path)
+    process = await launched("dev", "--data", str(tmp_path / "data"), "--port", free_port(), folder=tmp_path)
     try:
         url = (await line_with(process.stderr, "HTTP  ")).split()[1]
         token_file = (await line_with(process.stderr, "token ")).split()[1]
@@ -143,7 +113,7 @@ async def test_dev_says_that_http_is_off_when_the_port_that_was_named_is_taken(t
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]  # bound, and nobody answers there
         arguments = ("--data", str(tmp_path / "data"), "--port", free_port(), "--http", f":{port}")
-        process = await started("dev", *arguments, folder=tmp_path)
+        process = await launched("dev", *arguments, folder=tmp_path)
         try:
             line = await line_with(process.stderr, "HTTP  ")
         finally:
@@ -238,7 +208,7 @@ async def test_doctor_finds_dev_and_says_what_its_server_promises(tmp_path):
 
     assert ran.status == 0, ran.out
     assert "always (R1)" in ran.out
-    assert ran.err == "all is well\n"
+    assert ran.err == "all is well\n", ran.out
 
 
 async def test_a_local_run_that_fails_says_why(tmp_path):
@@ -265,7 +235,7 @@ async def test_a_manifest_that_is_not_valid_starts_nothing(tmp_path):
 
 async def test_ctrl_c_cancels_a_local_run_and_leaves_nothing_behind(tmp_path):
     (tmp_path / "long.yaml").write_text(LONG)
-    process = await started("run", "long.yaml", "--local", folder=tmp_path)
+    process = await launched("run", "long.yaml", "--local", folder=tmp_path)
     try:
         await line_with(process.stdout, "began")
         processes = descendants(process)

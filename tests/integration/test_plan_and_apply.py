@@ -3,15 +3,15 @@
 import asyncio
 import hashlib
 import json
-import sys
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import nats
 from nats.js.errors import NotFoundError
 
 from planter_protocol import PlanClient, RequestRefused
+from planter_testkit.commands import DEADLINE_SECONDS, Ended, ended, started
 from planter_testkit.nats import running_nats_server
 from planter_testkit.planners import judged, running_planner
 from planter_testkit.scripted import ScriptedRuntime, scripted_runtime
@@ -21,15 +21,6 @@ TWO = """\
 - {kind: Phase, id: build, spec: {waitFor: {phases: [fetch]}, x-run: {noop: {}}}}
 """
 EDITED = TWO.replace("spec: {waitFor", "spec: {description: other, waitFor")
-DEADLINE_SECONDS = 60.0
-
-
-class Ended(NamedTuple):
-    """What became of a command."""
-
-    status: int | None
-    out: str
-    err: str
 
 
 class Site:
@@ -46,20 +37,7 @@ class Site:
         return str(path)
 
     async def planter(self, *arguments: str) -> Ended:
-        pipe = asyncio.subprocess.PIPE
-        command = [sys.executable, "-m", "planter", *arguments, "--nats", self.url]
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
-        )
-        try:
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                out, err = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        assert b"Traceback" not in err, err.decode()
-        return Ended(process.returncode, out.decode(), err.decode())
+        return await ended(await started(*arguments, "--nats", self.url))
 
 
 @asynccontextmanager

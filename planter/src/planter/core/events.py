@@ -246,7 +246,7 @@ class PhaseExpanded(PhaseEvent, frozen=True, kw_only=True):
 class HandlerCalled(PhaseEvent, frozen=True, kw_only=True):
     """The phase ended, and its manifest wants that said (``onSuccess``, ``onFailure``)."""
 
-    number: int
+    number: int = 0
     """Counts the session's calls, from 1: a phase may fail twice without another attempt in between."""
     revision: int
     attempt: int
@@ -263,7 +263,7 @@ class HandlerCalled(PhaseEvent, frozen=True, kw_only=True):
 class HandlerPassedOn(PhaseEvent, frozen=True, kw_only=True):
     """What the handler wants said and sent is stored (or could not be for a minute, and the log says so)."""
 
-    number: int
+    number: int = 0
 
 
 class ExternalCompleted(PhaseEvent, frozen=True, kw_only=True):

@@ -541,7 +541,7 @@ def _phase_unmatched(session: Session, event: e.PhaseUnmatched, at: int) -> None
 
 def _handler_called(session: Session, event: e.HandlerCalled, at: int) -> None:
     del at
-    session.calls = event.number
+    session.calls = max(session.calls, event.number)
     session.untold[event.number] = event
 
 

@@ -305,7 +305,7 @@ def _of_bucket(config: api.KeyValueConfig) -> api.StreamConfig:
         discard=api.DiscardPolicy.NEW,
         max_msgs_per_subject=config.history,
         allow_direct=config.direct,
-        max_age=0,
+        max_age=config.ttl or 0,
     )
 
 

@@ -81,6 +81,8 @@ class Stream:
     sync_always: bool = True
     messages: dict[int, Kept] = field(default_factory=dict)
     by_subject: dict[str, list[int]] = field(default_factory=dict)
+    #: What was purged or lost, for whoever judges; the server knows it no more.
+    removed: dict[int, Kept] = field(default_factory=dict)
     last: int = 0
     first: int = 1
     #: Everything up to here is on the disk.
@@ -134,6 +136,8 @@ class Stream:
     def remove(self, sequence: int) -> None:
         """The message is gone; its sequence is not used again."""
         kept = self.messages.pop(sequence)
+        if self.history is None:
+            self.removed[sequence] = kept
         of_subject = self.by_subject[kept.subject]
         of_subject.remove(sequence)
         if not of_subject:

@@ -250,13 +250,13 @@ class World:
         self.loop.call_at(self.loop.now + SYNC_SECONDS, self._sync)
 
     def _tap(self, packet: Packet) -> None:
-        """I4: no target goes out before the commit that orders it is stored."""
+        """I4: no target goes out before the commit that orders it is stored (it may be purged by now)."""
         words = packet.subject.split(".")
         if words[:2] != ["plan", "runtime"] or words[-1] != "target":
             return
-        journal = self.server.streams[assets.JOURNAL].messages
+        journal = self.server.streams[assets.JOURNAL]
         for target in msgspec.json.decode(packet.data)["targets"]:
-            kept = journal.get(target["fence"])
+            kept = journal.messages.get(target["fence"]) or journal.removed.get(target["fence"])
             wanted = f'"phaseId":"{target["phaseId"]}"'.encode()
             session = target["sessionId"]
             if kept is None or wanted not in kept.data or kept.subject != f"plan.journal.{session}":
