@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 _REPORT_SECONDS = 10.0
 _SHOWN_MAX = 20
-_COLLECT = 5
+_COLLECT = 25
 
 
 def main() -> int:
