@@ -304,16 +304,16 @@ class Planner:
             return  # not acknowledged: it comes again
         await self.acknowledge(delivery)
 
-    async def publish_record(self, session: Session) -> None:
+    async def publish_record(self, session: Session, *, anew: bool) -> None:
         """Keep the listing true; a purged session is in none."""
         if session.status is SessionStatus.PURGED:
             self._records.forget(session.id)
         else:
-            await self._records.update(session)
+            await self._records.update(session, anew=anew)
 
     def is_listed(self, session: Session) -> bool:
         """Its record is stored; a purged session has none, and nothing to be found for."""
-        return session.status is SessionStatus.PURGED or self._records.has(session.id)
+        return session.status is SessionStatus.PURGED or self._records.has(session)
 
     async def listen(self, session: Session) -> None:
         """Hear bare runtimes while the session offers phases openly."""

@@ -65,8 +65,8 @@ class Surroundings(Protocol):
     async def bury(self, delivery: Delivery, reason: str) -> None:
         """The input cannot be read: keep it as a dead letter and acknowledge it."""
 
-    async def publish_record(self, session: Session) -> None:
-        """Store what listings and recovery need."""
+    async def publish_record(self, session: Session, *, anew: bool) -> None:
+        """Store what listings and recovery need; ``anew``: others may have done so since we last did."""
 
     def is_listed(self, session: Session) -> bool:
         """Whether whoever takes over finds the session without any of its inputs."""
@@ -493,8 +493,8 @@ class SessionHost:
         if decision.effects:
             await self._performer.perform(session, decision.effects, now)
         if decision.events or entry.fresh:
-            entry.fresh = False  # its last planner may have ended before it could write the record
-            await self._around.publish_record(session)
+            anew, entry.fresh = entry.fresh, False  # its last planner may have ended before it wrote it
+            await self._around.publish_record(session, anew=anew)
         if decision.more:
             entry.wanted = True
         self._hand_over(entry)

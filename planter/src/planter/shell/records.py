@@ -11,7 +11,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
 from planter.core.session import Session
-from planter.core.status import PhaseStatus
+from planter.core.status import SESSION_TERMINAL, PhaseStatus
 from planter.shell.failpoints import passing
 from planter_protocol import assets, headers, messages
 from planter_protocol.codec import encode, timestamp
@@ -33,40 +33,56 @@ class RecordWriter:
     def __init__(self, nc: Client, js: JetStreamContext) -> None:
         self._confirmed = Confirmed(nc)
         self._js = js
-        self._written: dict[str, tuple[str, int]] = {}
+        #: Status and revision that were written at once, or were to be, and those that are stored.
+        self._tried: dict[str, tuple[str, int]] = {}
+        self._stored: dict[str, tuple[str, int]] = {}
         #: Revision of the record in the bucket and the journal sequence that it includes, as far as we know.
         self._known: dict[str, tuple[int, int]] = {}
         self._dirty: dict[str, _Facts] = {}
 
-    async def update(self, session: Session) -> None:
+    async def update(self, session: Session, *, anew: bool = False) -> None:
         """Take note of a session's new state; returns when a change that recovery needs is stored.
 
         Should the bucket not answer, the record is written later.
+
+        Args:
+            session: after a step.
+            anew: it was read from its journal, so that others may have written its record meanwhile.
         """
+        if anew:
+            self._tried.pop(session.id, None)
+            self._stored.pop(session.id, None)
         key = (session.status.value, session.revision)
         record = _facts(session)
-        if self._written.get(session.id) == key:
+        if self._tried.get(session.id) == key:
             self._dirty[session.id] = record
             return
         self._dirty.pop(session.id, None)
+        self._tried[session.id] = key
         passing("record.write")
         if not await self._put(record):
             self._dirty[session.id] = record
         passing("record.written")
-        self._written[session.id] = key
 
-    def has(self, session_id: str) -> bool:
-        """Whether the bucket has a record of the session, as far as we know."""
-        return session_id in self._known
+    def has(self, session: Session) -> bool:
+        """Whether whoever takes over finds the session by its record, as far as we know.
+
+        One that is under way is not found by a record that says that it is over.
+        """
+        if session.status in SESSION_TERMINAL:
+            return session.id in self._known
+        return self._stored.get(session.id) == (session.status.value, session.revision)
 
     def reconnected(self) -> None:
         """The server may have lost what was written last: nothing counts as written any more."""
-        self._written.clear()
+        self._tried.clear()
+        self._stored.clear()
         self._known.clear()
 
     def forget(self, session_id: str) -> None:
         """The session has left this planner's memory."""
-        self._written.pop(session_id, None)
+        self._tried.pop(session_id, None)
+        self._stored.pop(session_id, None)
         self._known.pop(session_id, None)
         self._dirty.pop(session_id, None)
 
@@ -85,6 +101,7 @@ class RecordWriter:
         for _ in range(_TRIES):
             expected, included = self._known.get(record.session_id, (0, 0))
             if included > record.sequence:
+                self._stored[record.session_id] = record.status, record.revision
                 return True
             header = {headers.EXPECTED_LAST_SUBJECT_SEQUENCE: str(expected)}
             try:
@@ -96,6 +113,7 @@ class RecordWriter:
                     )
             else:
                 self._known[record.session_id] = sequence, record.sequence
+                self._stored[record.session_id] = record.status, record.revision
                 return True
             try:
                 found = await self._js.get_last_msg(f"KV_{assets.SESSIONS_BUCKET}", subject)
