@@ -40,8 +40,9 @@ imports: $(BIN)/.ready
 unit: $(BIN)/.ready
 	$(BIN)/python -m pytest -q tests/unit tests/architecture
 
-test: check  ## the whole suite
-	$(BIN)/python -m pytest -q --tb=short -n 3 --dist worksteal tests/integration tests/examples tests/faults
+test: $(BIN)/.ready  ## the whole suite
+	@$(MAKE) --no-print-directory -j2 check
+	$(BIN)/python -m pytest -q --tb=short -n 4 --dist worksteal tests/integration tests/examples tests/faults
 	$(BIN)/python -m pytest -q --tb=short tests/sim
 	$(BIN)/python -m pytest -q --tb=short tests/conformance
 

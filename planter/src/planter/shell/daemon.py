@@ -1,6 +1,7 @@
 """The planner process: connect, recover, serve, drain."""
 
 import asyncio
+import functools
 import signal
 import socket
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -378,6 +379,7 @@ def _version() -> str:
     return f"{release}@{socket.gethostname()}" if release else "unknown"
 
 
+@functools.cache
 def _release() -> str:
     try:
         return version("planter-daemon")
