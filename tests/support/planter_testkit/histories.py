@@ -186,6 +186,9 @@ def check_counts(world: World) -> None:
         if spec.concurrency is not None and state.status in PHASE_OPEN:
             at_work[spec.concurrency.key] = at_work.get(spec.concurrency.key, 0) + 1
             assert at_work[spec.concurrency.key] <= 2
+    for one in session.stopping.values():
+        if one.key is not None:
+            at_work[one.key] = at_work.get(one.key, 0) + 1
     assert at_work == {key: count for key, count in session.at_work.items() if count}
     for runtime_id, count in session.load.items():
         assert count == sum(

@@ -5,7 +5,7 @@ import pytest
 from planter.core import effects as f
 from planter.core import inputs as i
 from planter.core.evolve import CANCEL_MS
-from planter.core.plan import Backoff, FailureAction, TriggerRule
+from planter.core.plan import Backoff, Concurrency, FailureAction, TriggerRule
 from planter_testkit.builders import World, diamond, phase, picture, plan, runtime
 
 
@@ -384,3 +384,17 @@ def test_a_phase_whose_old_attempt_has_stopped_is_left_out_when_its_new_need_was
 
     assert world.statuses() == {"gate": "skipped", "work": "skipped", "other": "complete"}
     assert world.session.status == "complete"
+
+
+def test_an_attempt_that_is_to_stop_counts_against_its_limit_until_it_has() -> None:
+    world = World(runtime())
+    one_at_a_time = {"concurrency": Concurrency(key="database")}
+    world.start(plan(phase("old", **one_at_a_time)))
+    world.running("old")
+
+    world.replan(plan(phase("new", **one_at_a_time)))
+    before, restored = world.open(), world.replayed().at_work
+    stop_reported(world, "old")
+
+    assert (before, restored) == ([], {"database": 1})
+    assert world.open() == ["new"]

@@ -13,6 +13,7 @@ import msgspec
 
 from planter.core import events as e
 from planter.core.aside import left_aside
+from planter.core.counting import count_in, count_out, occupy, release, unload
 from planter.core.deadlines import arm, arm_stops, has_begun, set_back
 from planter.core.graph import graph_of
 from planter.core.items import carried, expand, stays_expanded, unmet_items, with_slots
@@ -50,7 +51,7 @@ def _move(session: Session, index: int, status: PhaseStatus, at: int) -> PhaseSt
         session.counts[status] += 1
         was_open, is_open = phase.status in PHASE_OPEN, status in PHASE_OPEN
         if was_open and not is_open:
-            _release(session, index, phase)
+            release(session, index, phase)
         elif is_open and not was_open:
             occupy(session, index)
         phase.status = status
@@ -80,34 +81,6 @@ def _satisfy(session: Session, index: int, at: int) -> None:
         for dependent in session.graph.dependents[index]:
             session.unmet[dependent] -= 1
             _consider(session, dependent, at)
-
-
-def occupy(session: Session, index: int) -> None:
-    """An attempt is out: it counts against the limit that its phase shares."""
-    limit = session.graph.limits[session.graph.group_of[index]]
-    if limit is not None:
-        session.at_work[limit.key] = session.at_work.get(limit.key, 0) + 1
-
-
-def _release(session: Session, index: int, phase: PhaseState) -> None:
-    """The attempt is no longer out."""
-    limit = session.graph.limits[session.graph.group_of[index]]
-    if limit is not None:
-        left = session.at_work.pop(limit.key) - 1
-        if left:
-            session.at_work[limit.key] = left
-    session.offered.discard(index)
-    session.heard.pop(index, None)
-    _unload(session, phase.runtime_id, phase.instance)
-
-
-def _unload(session: Session, runtime_id: str | None, instance: str | None) -> None:
-    if runtime_id is not None and instance is not None:
-        left = session.load.get(runtime_id, 0) - 1
-        if left > 0:
-            session.load[runtime_id] = left
-        else:
-            session.load.pop(runtime_id, None)
 
 
 def _make_ready(session: Session, index: int, at: int, *, anew: bool = True) -> None:
@@ -249,6 +222,8 @@ def _reindex(session: Session, at: int) -> None:
                 session.to_settle[index] = None  # it may need one of those
         elif phase.status in PHASE_OPEN:
             occupy(session, index)
+    for one in session.stopping.values():
+        count_in(session, one.key)
     _settle_failing(session, at)
 
 
@@ -525,7 +500,8 @@ def _phase_expanded(session: Session, event: e.PhaseExpanded, at: int) -> None:
 
 def _attempt_stopped(session: Session, event: e.AttemptStopped, at: int) -> None:
     stopped = session.stopping.pop(event.phase_id)
-    _unload(session, stopped.runtime_id, stopped.instance)
+    unload(session, stopped.runtime_id, stopped.instance)
+    count_out(session, stopped.key)
     arm_stops(session)
     index = session.graph.index.get(event.phase_id)
     if index is not None:

@@ -101,8 +101,14 @@ def carry_over(session: Session, before: Graph, phases: Sequence[PhaseState], du
             moved[index] = new
         is_kept = new is not None and session.phases[new] is phase
         if not is_kept and is_out(phase):
+            limit = before.limits[before.group_of[index]]
             session.stopping[spec.id] = Stopping(
-                phase.attempt, phase.fence, phase.runtime_id, phase.instance, due
+                phase.attempt,
+                phase.fence,
+                phase.runtime_id,
+                phase.instance,
+                due,
+                limit.key if limit else None,
             )
     session.touched = {moved[index]: None for index in session.touched if index in moved}
     session.heard = {

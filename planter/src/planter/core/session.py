@@ -89,6 +89,8 @@ class Stopping(msgspec.Struct, frozen=True, gc=False):
     instance: str | None
     due: int
     """When it counts as stopped, whatever its runtime says."""
+    key: str | None = None
+    """It counts against the limit of the phases with this key, as long as it is out."""
 
 
 class Session:

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
+from planter.core.counting import count_in, occupy
 from planter.core.events import HandlerCalled
-from planter.core.evolve import occupy
 from planter.core.graph import Graph
 from planter.core.items import Slot, slots, with_slots
 from planter.core.plan import PhaseSpec
@@ -177,6 +177,7 @@ def _derive(session: Session) -> None:
         elif phase.runtime_id is not None:
             session.load[phase.runtime_id] = session.load.get(phase.runtime_id, 0) + 1
     for name, one in session.stopping.items():
+        count_in(session, one.key)
         if name in session.graph.index:
             session.unmet[session.graph.index[name]] += 1
         if one.instance is not None and one.runtime_id is not None:
