@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import signal
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -76,9 +77,9 @@ async def everything_stored(url: str) -> dict[str, tuple[int, int, str]]:
         await nc.close()
 
 
-async def status_of(client: PlanClient, session: str, phase: str) -> str:
+async def status_of(client: PlanClient, session: str, phase: str) -> str | None:
     state = await client.get_state(session)
-    return next(one.status for one in state.phases if one.phase_id == phase)
+    return next((one.status for one in state.phases if one.phase_id == phase), None)
 
 
 async def until(client: PlanClient, session: str, phase: str, status: str) -> None:
@@ -309,3 +310,26 @@ async def test_explain_says_what_is_missing_and_that_nothing_matches_is_in_the_j
     assert json.loads(document.out)["phase"]["conditions"][0]["phaseId"] == "odd"
     assert (unknown.status, nowhere.status, applied.status) == (6, 6, 1)
     assert "PhaseUnmatched odd" in events.out
+
+
+async def test_a_start_that_is_read_together_with_the_last_report_finds_a_session_that_is_over(tmp_path):
+    targets: list[dict[str, Any]] = []
+    async with (
+        running_nats_server(tmp_path) as server,
+        running_planner(server.url, tmp_path) as planner,
+        scripted_runtime(server.url, script=targets.append) as runtime,
+        PlanClient.connected(server.url) as client,
+    ):
+        await client.submit(phases(("a", {})), session="s")
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not targets:
+                await asyncio.sleep(0.01)
+        echo = {name: targets[0][name] for name in ("phaseId", "attempt", "fence", "dispatchId")}
+        planner.process.send_signal(signal.SIGSTOP)
+        await runtime.report("s", [{**echo, "status": "complete"}])
+        await client.submit(phases(("b", {})), session="s", confirm=None)
+        planner.process.send_signal(signal.SIGCONT)
+        await until(client, "s", "b", "targeted")
+        state = await client.get_state("s")
+
+    assert (state.revision, [phase.phase_id for phase in state.phases]) == (2, ["b"])

@@ -454,6 +454,8 @@ class SessionHost:
         repeated: list[Delivery] = []
         size = 0
         while entry.deliveries and len(inputs) < BATCH_INPUTS_MAX and size < BATCH_BYTES_MAX:
+            if inputs and entry.deliveries[0][0] == "start":
+                break  # what came before may end the session: a start is decided on what is
             verb, delivery = entry.deliveries.popleft()
             if entry.session is not None and delivery.sequence in entry.session.taken:
                 repeated.append(delivery)  # a manifest is not read twice
