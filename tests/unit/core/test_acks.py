@@ -238,6 +238,20 @@ def test_a_no_after_the_work_has_begun_changes_nothing() -> None:
     assert (world.statuses()["a"], world.session.phases[0].runtime_id) == ("running", first)
 
 
+def test_a_runtime_that_was_asked_again_for_what_it_had_begun_and_says_no_has_lost_it() -> None:
+    world = world_of(runtime())
+    world.running("a")
+    fence = world.session.phases[0].fence
+
+    world.step(i.Unheard(phase_id="a", fence=fence))
+    answer(world, reason="stale: fence 99 is known here")
+    state = world.session.phases[0]
+
+    assert (state.status, state.attempt, state.fence > fence) == ("targeted", 2, True)
+    assert (state.losses, state.budget_from) == (1, 1)
+    assert picture(world.replayed()) == picture(world.session)
+
+
 def test_an_open_offer_that_one_bare_runtime_declines_stays_open_for_the_others() -> None:
     world = World()
     world.start(plan(phase("a")))

@@ -25,7 +25,7 @@ from planter.core.declining import decline, taken
 from planter.core.evolve import has_ended, is_over
 from planter.core.fleet import Fleet
 from planter.core.handlers import call_handler, pass_on, passed_on
-from planter.core.session import STOPS, Session
+from planter.core.session import STOPS, UNNAMED, Session
 from planter.core.starts import start
 from planter.core.status import PHASE_OPEN, PHASE_TERMINAL, PhaseStatus, SessionStatus
 from planter.core.step import Step
@@ -152,6 +152,7 @@ def _unheard(step: Step, given: i.Unheard) -> None:
     if index is None or phase is None or phase.status not in PHASE_OPEN:
         return
     if phase.accepted and phase.fence == given.fence:
+        session.heard[index] = UNNAMED
         step.effects.append(f.PublishTarget(index, "its runtime does not name it any more"))
 
 
@@ -211,6 +212,9 @@ def _acknowledge(step: Step, given: i.Acknowledge) -> None:
     if phase.instance is None:
         # An open offer stays open for the others; whoever declines it is free to do so.
         step.ignore(given.phase_id, f"an open offer was declined: {given.reason or 'no reason'}")
+    elif phase.status is PhaseStatus.RUNNING and step.session.heard.get(index, 0) < 0:
+        # We asked for it again. Its end was said to a journal that lost it with the power, or to nobody.
+        lose_attempt(step, index, f"runtime {phase.runtime_id} has it no more: {given.reason or 'no reason'}")
     elif phase.status is PhaseStatus.RUNNING:
         step.ignore(given.phase_id, "it was declined after its work had begun: its report counts")
     else:

@@ -20,6 +20,10 @@ STOPS = -2
 """Stands for a phase's index in ``timers``: the first of the attempts that are to stop is overdue."""
 
 
+UNNAMED = -1
+"""Stands for the time in ``heard``, as all below 0 does: its runtime does not name the attempt any more."""
+
+
 class PhaseState(msgspec.Struct, gc=False):
     """Where one phase stands."""
 

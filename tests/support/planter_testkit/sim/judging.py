@@ -184,6 +184,8 @@ def _judge_budget(world: World, name: str, records: list[Kept]) -> list[str]:
                     is_stopping = True
                 case "PhaseTargeted":
                     fences[phase] = kept.sequence
+                case "PhaseFailed" if phase in wholes:
+                    is_stopping = True
                 case "AttemptFailed" | "PhaseFailed" if phase not in wholes:
                     limit = limits[phase.partition("[")[0]]
                     made = outcomes.get((phase, fences.get(phase, 0)))
