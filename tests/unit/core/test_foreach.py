@@ -355,3 +355,28 @@ def test_a_thousand_fans_in_one_session_take_their_time_only_once() -> None:
 
     assert world.session.status == "complete"
     assert len(world.session.phases) == 4_000
+
+
+def test_results_that_were_left_out_are_missing_and_not_null_for_a_later_plan() -> None:
+    each, large = resize(items=[1, 2]), json.dumps("x" * 40_000).encode()
+    world = World(runtime())
+    world.start(plan(each))
+    world.complete("resize[0]", result=large)
+    world.complete("resize[1]", result=large)
+    filled = {"run": msgspec.Raw(b'{"noop":{"all":"${{ phases.resize.result }}"}}'), "templated": True}
+    when = 'phases.resize.status == "complete" && !has(phases.resize.result)'
+
+    world.start(
+        plan(
+            each,
+            phase("all", "resize", uses=("resize",), on_failure=FailureAction.CONTINUE, **filled),
+            phase("other", "resize", uses=("resize",), when=when),
+        )
+    )
+    world.complete("other")
+
+    assert result_of(world, "resize") is None
+    reader = world.session.phases[world.session.graph.index["all"]]
+    assert reader.status == "failed"
+    assert str(reader.reason).startswith('phases.resize.result: Key not found in map: "result"')
+    assert str(reader.reason).endswith("(the results of resize were too large to be kept)")
