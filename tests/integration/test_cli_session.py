@@ -145,7 +145,7 @@ async def test_output_of_phases_is_shown_while_they_run_and_afterwards(tmp_path)
     async with running_site(tmp_path, never) as site, PlanClient.connected(site.url) as client:
         process = await started("run", site.manifest(TWO), "--session", "s", "--nats", site.url)
         await status_is(client, "s", "fetch", "targeted")
-        for phase in ("fetch", "build"):
+        for phase in ("fetch", "build", "build[1]"):
             log = {"level": "info", "message": f"{phase} says hello", "timestamp": now(), "phaseId": phase}
             await client.js.publish(subjects.log("s"), json.dumps(log).encode())
         first = await asyncio.wait_for(process.stdout.readline(), DEADLINE_SECONDS)
@@ -157,9 +157,12 @@ async def test_output_of_phases_is_shown_while_they_run_and_afterwards(tmp_path)
         lines = await site.planter("logs", "s", "--output", "ndjson")
 
     assert first == b"fetch | fetch says hello\n"
-    assert everything.out == "fetch | fetch says hello\nbuild | build says hello\n"
-    assert one.out == "build says hello\n"
-    assert [json.loads(line)["phaseId"] for line in lines.out.splitlines()] == ["fetch", "build"]
+    assert (
+        everything.out
+        == "fetch | fetch says hello\nbuild | build says hello\nbuild[1] | build[1] says hello\n"
+    )
+    assert one.out == "build says hello\nbuild[1] | build[1] says hello\n"
+    assert [json.loads(line)["phaseId"] for line in lines.out.splitlines()] == ["fetch", "build", "build[1]"]
 
 
 async def test_ctrl_c_stops_watching_and_the_session_goes_on(tmp_path):

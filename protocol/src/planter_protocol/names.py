@@ -16,6 +16,8 @@ RuntimeId = NewType("RuntimeId", str)
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 PHASE_ID_LENGTH_MAX = 128
+ITEM_ID_LENGTH_MAX = PHASE_ID_LENGTH_MAX + len("[9999]")
+_NUMBER = re.compile(r"\[\d+\]")
 
 _ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # no l, o, 0, 1: people read ids to each other
 
@@ -48,6 +50,12 @@ def runtime_id(name: str) -> RuntimeId:
     if not is_token(name):
         raise InvalidName("runtime id", name)
     return RuntimeId(name)
+
+
+def is_of_phase(phase_id: str, wanted: str) -> bool:
+    """Whether the phase is the wanted one, or stands for one of its items: ``wanted[3]``."""
+    whole, rest = phase_id[: len(wanted)], phase_id[len(wanted) :]
+    return whole == wanted and (not rest or _NUMBER.fullmatch(rest) is not None)
 
 
 def random_token(length: int = 8) -> str:

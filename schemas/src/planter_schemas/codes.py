@@ -285,24 +285,28 @@ _EXTENSIONS = {
     ),
     "PLT-1314": Explanation(
         "expression where none is evaluated",
-        "`${{ ... }}` is filled in inside of `with`, `env`, `noop` and the arguments of `exec`. A script, a "
+        "`${{ ... }}` is filled in inside of `with`, `env`, `noop` and the arguments of `exec`. A list of "
+        "`x-foreach` is taken as it stands (an expression that gives a list is evaluated). A script, a "
         "program's name or a function's name stays as it is written, because a value that becomes part of a "
         "script could be a script itself: hand it over in `env` and use it as a variable.",
     ),
     "PLT-1315": Explanation(
         "x-foreach not usable",
         "`x-foreach: [a, b]`, `x-foreach: phases.list.result.files`, or `{items: ..., parallel: 4}`: the "
-        "phase is done once for each item. Expressions in its `x-run` see `item` and `index`.",
+        "phase is done once for each item. Expressions in its `x-run` see `item` and `index`. A phase has "
+        "one limit: `parallel`, or `x-concurrency`.",
     ),
     "PLT-1316": Explanation(
         "id of an item",
         "Every item of a phase with `x-foreach` is a phase of its own: `resize[0]`, `resize[1]`, ... No "
-        "phase of the manifest may have such an id.",
+        "phase of the manifest may have such an id, or wait for one: how many items there are is not known "
+        "before. Wait for the phase itself.",
     ),
     "PLT-1317": Explanation(
         "x-cache not usable",
         "`x-cache: true`, or `{key: phases.fetch.result.etag, maxAge: 24h}`: the phase is not run when a "
-        "phase with the same content has been before, and gets its result.",
+        "phase with the same content has been before, and gets its result. In a phase with `x-foreach` the "
+        "key has to use `item` or `index`: all its items would get one result.",
     ),
 }
 

@@ -106,7 +106,7 @@ async def test_events_and_logs_come_in_pages(tmp_path):
                 "level": "info",
                 "message": f"line {number}",
                 "timestamp": "t",
-                "phaseId": "ab"[number % 2],
+                "phaseId": ("a[0]", "b")[number % 2],
             }
             await _log(api.server.url, "s", json.dumps(line))
         await _log(api.server.url, "s", "not a log message")
@@ -117,6 +117,7 @@ async def test_events_and_logs_come_in_pages(tmp_path):
         logs = (await api.http.get("/api/sessions/s/logs?limit=2")).json()
         more = (await api.http.get(f"/api/sessions/s/logs?after={logs['nextAfter']}")).json()
         mine = (await api.http.get("/api/sessions/s/logs?phase=b")).json()
+        of_items = (await api.http.get("/api/sessions/s/logs?phase=a")).json()
         nowhere = await api.http.get("/api/sessions/nowhere/events")
 
     assert first.json()["items"] + rest["items"] == everything["items"]
@@ -125,6 +126,7 @@ async def test_events_and_logs_come_in_pages(tmp_path):
     assert [item["n"] for item in everything["items"]] == list(range(1, len(everything["items"]) + 1))
     assert [i["message"] for i in logs["items"] + more["items"]] == [f"line {n}" for n in range(5)]
     assert [i["message"] for i in mine["items"]] == ["line 1", "line 3"]
+    assert [i["message"] for i in of_items["items"]] == ["line 0", "line 2", "line 4"]
     assert nowhere.status_code == 404
 
 

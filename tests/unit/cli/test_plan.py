@@ -167,6 +167,29 @@ def test_an_extension_that_the_planner_does_not_know_is_a_change_too() -> None:
     assert "      x-*: an extension that is not part of the plan\n" in text(found)
 
 
+def test_fields_of_lists_and_caches_are_named_as_the_manifest_names_them() -> None:
+    many = edited(LINT, **{"x-foreach": {"items": [1, 2], "parallel": 2}, "x-cache": True})
+    wanted = edited(LINT, **{"x-foreach": {"items": [1, 3]}, "x-cache": {"key": "item", "maxAge": "1h"}})
+
+    assert plan_lines(against([many], [wanted]))[1:-1] == [
+        "  ~ lint  changed, runs again",
+        "      x-foreach.items: [1,2] -> [1,3]",
+        "      x-foreach.parallel: 2 -> (none)",
+        "      x-cache: true -> (none)",
+        '      x-cache.key: (none) -> "item"',
+        '      x-cache.maxAge: (none) -> "3600000ms"',
+    ]
+
+
+def test_a_handler_without_a_word_is_no_field_of_its_own() -> None:
+    tolerant = edited(LINT, onFailure={"action": "continue"})
+
+    assert plan_lines(against([tolerant], [LINT]))[1:-1] == [
+        "  ~ lint  changed, runs again",
+        '      onFailure.action: "continue" -> (none)',
+    ]
+
+
 def test_control_characters_of_a_manifest_do_not_reach_the_terminal() -> None:
     found = against([LINT], [edited(LINT, description="\u202e\x1b[2J")])
 

@@ -242,3 +242,59 @@ def test_a_phase_carries_which_earlier_result_will_do() -> None:
     assert [code for code, _, _ in problems("- {id: a, spec: {x-cache: {key: phases.b.result}}}")] == [
         "PLT-1311"
     ]
+
+
+def test_a_phase_that_waits_for_one_item_is_refused_for_it_would_wait_for_ever() -> None:
+    text = """
+- {id: each, spec: {x-foreach: [1, 2]}}
+- id: after
+  spec:
+    waitFor:
+      - each
+      - each[0]
+"""
+
+    assert [(code, line) for code, line, _ in problems(text) if code != "PLT-1202"] == [("PLT-1316", 7)]
+
+
+def test_a_list_that_has_a_limit_of_its_own_cannot_share_another_one() -> None:
+    both = "- {id: a, spec: {x-concurrency: db, x-foreach: {items: [1], parallel: 2}}}"
+
+    assert [code for code, _, _ in problems(both)] == ["PLT-1315"]
+    assert only(both.replace(", parallel: 2", ""), "a").concurrency == Concurrency("db")
+
+
+def test_expressions_among_the_items_of_a_list_are_refused() -> None:
+    text = """
+- {id: a, spec: {}}
+- {id: b, spec: {waitFor: [a], x-foreach: [{name: "${{ phases.a.result }}"}]}}
+"""
+
+    ((code, line, message),) = problems(text)
+
+    assert (code, line) == ("PLT-1314", 3)
+    assert message == "`x-foreach` holds an expression, which is not evaluated there"
+
+
+@pytest.mark.parametrize(
+    ("key", "is_refused"),
+    [
+        ("item.sha", False),
+        ("string(index)", False),
+        ("phases.a.result + item", False),
+        ("phases.a.result", True),
+        ("'item'", True),
+        ("[1, 2].map(item, item)", True),
+    ],
+)
+def test_a_key_that_is_the_same_for_all_items_is_refused(key: str, is_refused: bool) -> None:
+    text = f"""
+- {{id: a, spec: {{}}}}
+- id: b
+  spec:
+    waitFor: [a]
+    x-foreach: [1, 2]
+    x-cache: {{key: "{key}"}}
+"""
+
+    assert [(code, line) for code, line, _ in problems(text)] == ([("PLT-1317", 7)] if is_refused else [])

@@ -2,13 +2,15 @@
 
 import random
 
+import msgspec
 import pytest
 
+from planter.core import effects as f
 from planter.core import inputs as i
 from planter.core.explain import Condition, Explanation, explain, overview
 from planter.core.fleet import Fleet, can_take, requirement
 from planter.core.placement import no_match, sift
-from planter.core.plan import Backoff, Concurrency, TriggerRule
+from planter.core.plan import Backoff, Cache, Concurrency, TriggerRule
 from planter_testkit.builders import World, foreach, phase, plan, runtime
 from planter_testkit.histories import play
 
@@ -115,6 +117,7 @@ def test_a_limit_a_deferral_and_a_rule_are_named() -> None:
     world.step(i.Acknowledge(**world.echo("c"), accepted=False, queued=True, retry_after_ms=60_000))
 
     assert only(world, "b").code == "concurrency.full"
+    assert "x-concurrency" in only(world, "b").text
     assert (only(world, "c").code, only(world, "c").until) == ("placement.deferred", world.now + 60_000)
     assert [one.code for one in why(world, "d").conditions] == ["trigger.open", "need.unmet", "need.unmet"]
 
@@ -317,7 +320,7 @@ def test_a_second_episode_is_another_event() -> None:
 
 def test_a_phase_whose_items_run_says_how_many_have_ended_and_an_item_why_it_waits() -> None:
     world = World(runtime(slots=2))
-    world.start(plan(phase("list"), phase("each", "list", foreach=foreach(["a", "b", "c"]))))
+    world.start(plan(phase("list"), phase("each", "list", foreach=foreach(["a", "b", "c"], parallel=2))))
 
     before = only(world, "each")
     world.complete("list")
@@ -329,3 +332,23 @@ def test_a_phase_whose_items_run_says_how_many_have_ended_and_an_item_why_it_wai
     assert (total.code, total.text) == ("items.open", "1 of its 3 items have ended (x-foreach)")
     assert [first.phase_id, second.phase_id] == ["each[0]", "each[2]"]
     assert grouped["items"] == ("each",)
+    assert "`planter explain test 'each[0]'`" in str(total.unblock)
+
+
+def test_an_item_that_waits_for_others_of_its_list_says_so() -> None:
+    world = World(runtime())
+    world.start(plan(phase("each", foreach=foreach(["a", "b"], parallel=1))))
+
+    found = only(world, "each[1]")
+
+    assert (found.code, found.text) == ("concurrency.full", "1 of 1 items of each are out (parallel)")
+    assert found.unblock == "one of them ends, or a higher `x-foreach.parallel`"
+
+
+def test_a_result_that_was_taken_is_no_attempt() -> None:
+    world = World(runtime())
+    world.start(plan(phase("a", cache=Cache())))
+    key = next(one.key for one in world.effects if isinstance(one, f.LookUp))
+    world.step(i.LookedUp(phase_id="a", key=key, result=msgspec.Raw(b"1"), source="other/a", made=1))
+
+    assert why(world, "a").text == "phase a is complete: the result of other/a was taken (x-cache)"

@@ -355,3 +355,49 @@ def test_a_thousand_fans_in_one_session_take_their_time_only_once() -> None:
 
     assert world.session.status == "complete"
     assert len(world.session.phases) == 4_000
+
+
+def test_results_that_were_left_out_are_missing_and_not_null_for_a_later_plan() -> None:
+    each, large = resize(items=[1, 2]), json.dumps("x" * 40_000).encode()
+    world = World(runtime())
+    world.start(plan(each))
+    world.complete("resize[0]", result=large)
+    world.complete("resize[1]", result=large)
+    filled = {"run": msgspec.Raw(b'{"noop":{"all":"${{ phases.resize.result }}"}}'), "templated": True}
+    when = 'phases.resize.status == "complete" && !has(phases.resize.result)'
+
+    world.start(
+        plan(
+            each,
+            phase("all", "resize", uses=("resize",), on_failure=FailureAction.CONTINUE, **filled),
+            phase("other", "resize", uses=("resize",), when=when),
+        )
+    )
+    world.complete("other")
+
+    assert result_of(world, "resize") is None
+    reader = world.session.phases[world.session.graph.index["all"]]
+    assert reader.status == "failed"
+    assert str(reader.reason).startswith('phases.resize.result: Key not found in map: "result"')
+    assert str(reader.reason).endswith("(the results of resize were too large to be kept)")
+
+
+def test_an_item_of_a_phase_that_never_got_its_list_does_not_run_before_what_the_phase_needs() -> None:
+    world = World(runtime())
+    world.start(fan(wait_timeout_ms=2_000))
+    listed(world, "a")
+    world.complete("resize[0]")
+    world.complete("publish")
+    world.command("rerun", "list")
+    world.running("list")
+    world.pass_time(2_000)
+
+    failed = world.session.phases[1].status
+    world.command("rerun", "resize[0]")
+    before = world.open()
+    listed(world, "b")
+
+    assert failed == "failed"
+    assert before == ["list"]
+    assert world.open() == ["resize[0]"]
+    the_same_again(world)

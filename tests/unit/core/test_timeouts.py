@@ -9,8 +9,9 @@ from planter.core import Session, decide
 from planter.core import effects as f
 from planter.core import inputs as i
 from planter.core.deadlines import HEAR_MS, LATE_MS, OVERDUE_MS
-from planter.core.plan import Backoff, FailureAction, Handler
-from planter_testkit.builders import World, phase, picture, plan, runtime
+from planter.core.plan import Backoff, Concurrency, FailureAction, Handler
+from planter.shell.views import session_state
+from planter_testkit.builders import World, foreach, phase, picture, plan, runtime
 
 START_MS, CLOSE_MS, LIMIT_MS, BEAT_MS = 2_000, 1_000, 60_000, 3_000
 BACKOFF = Backoff(initial_ms=1_000, factor=1.0, jitter=0.0)
@@ -87,6 +88,44 @@ def test_a_phase_that_every_runtime_is_too_busy_for_fails_and_says_so() -> None:
     world.pass_time(START_MS)
 
     assert failure(world)[1] == "not started 2,000 ms after it was ready: every matching runtime was busy"
+
+
+def reasons(world: World) -> dict[str, str | None]:
+    return {one.phase_id: one.reason for one in session_state(world.session).phases}
+
+
+def test_a_phase_that_waits_for_its_limit_is_not_said_to_wait_for_a_runtime() -> None:
+    fields = {"schedule_to_start_ms": START_MS, "on_failure": FailureAction.CONTINUE}
+    one, two = Concurrency("db"), foreach([1, 2], parallel=1)
+    world = World(runtime())
+    world.start(
+        plan(
+            phase("busy", concurrency=one),
+            phase("a", concurrency=one, **fields),
+            phase("x", foreach=two, **fields),
+        )
+    )
+    world.running("busy")
+    world.running("x[0]")
+
+    shown = reasons(world)
+    world.pass_time(START_MS)
+
+    db, parallel = "1 of 1 phases with x-concurrency db are out", "1 of 1 items of x are out (parallel)"
+    assert (shown["a"], shown["x[1]"]) == (db, parallel)
+    assert reasons(world)["a"] == f"not started 2,000 ms after it was ready: {db}"
+    assert reasons(world)["x[1]"] == f"not started 2,000 ms after it was ready: {parallel}"
+
+
+def test_a_phase_of_a_session_that_fails_is_not_said_to_wait_for_a_runtime() -> None:
+    world = World(runtime(slots=2))
+    world.start(plan(phase("bad"), phase("busy"), phase("a")))
+
+    before = reasons(world)["a"]
+    world.fail("bad")
+
+    assert before == "every matching runtime is busy"
+    assert reasons(world)["a"] == "nothing more is started: phase bad failed"
 
 
 def test_an_offer_that_is_not_answered_in_time_fails_and_is_taken_back() -> None:

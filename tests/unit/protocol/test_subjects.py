@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planter_protocol import subjects
-from planter_protocol.names import InvalidName, is_token, new_session_id
+from planter_protocol.names import InvalidName, is_of_phase, is_token, new_session_id
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,23 @@ def test_runtime_and_journal_subjects_parse_back() -> None:
 @given(st.text(max_size=80))
 def test_a_new_session_id_is_valid_whatever_it_is_named_after(prefix: str) -> None:
     assert is_token(new_session_id(prefix))
+
+
+@pytest.mark.parametrize(
+    ("phase", "wanted", "is_of_it"),
+    [
+        ("a", "a", True),
+        ("a[0]", "a", True),
+        ("a[12]", "a", True),
+        ("a[0]", "a[0]", True),
+        ("a[0][3]", "a[0]", True),
+        ("a", "a[0]", False),
+        ("a[10]", "a[1]", False),
+        ("a[x]", "a", False),
+        ("a[0][3]", "a", False),
+        ("ab", "a", False),
+        ("", "a", False),
+    ],
+)
+def test_what_is_asked_of_a_phase_includes_its_items(phase: str, wanted: str, is_of_it: bool) -> None:
+    assert is_of_phase(phase, wanted) is is_of_it

@@ -28,10 +28,14 @@ from planter.api.site import site_of
 from planter.api.streams import EventStream, commit_events, log_events, resumed_after, wants_events
 from planter_protocol import messages
 from planter_protocol.errors import SessionNotFound
+from planter_protocol.names import ITEM_ID_LENGTH_MAX, is_of_phase
 
 router = APIRouter(prefix="/api/sessions", tags=["sessions"])
 
-PhaseQuery = Annotated[str | None, Query(max_length=128, description="Only those of this phase.")]
+PhaseQuery = Annotated[
+    str | None,
+    Query(max_length=ITEM_ID_LENGTH_MAX, description="Only those of this phase, and of its items."),
+]
 _PhasePath = Annotated[str, Path(description="Id of the phase; it may have slashes.", examples=["a"])]
 _StatusQuery = Annotated[
     messages.SessionStatusName | None, Query(description="Only sessions with this status.")
@@ -229,7 +233,7 @@ async def list_logs(  # noqa: PLR0913, PLR0917 (parameters of the request)
     last = await site.side.last_log(session)
 
     def wanted(item: messages.Log) -> bool:
-        return phase is None or item.phase_id == phase
+        return phase is None or is_of_phase(item.phase_id or "", phase)
 
     if wants_events(request):
         after = resumed_after(request, after)

@@ -24,6 +24,7 @@ from planter.cli.output import (
     symbol,
     table,
 )
+from planter_protocol.names import is_of_phase
 
 if TYPE_CHECKING:
     from planter.cli.signals import Signals
@@ -108,7 +109,9 @@ def events(
 @guarded
 def logs(
     session: SessionArgument,
-    phase: Annotated[str | None, typer.Argument(metavar="PHASE", help="Only this phase.")] = None,
+    phase: Annotated[
+        str | None, typer.Argument(metavar="PHASE", help="Only this phase, and its items.")
+    ] = None,
     follow: FollowOption = False,
     output: Annotated[Streamed, typer.Option("--output", "-o", help="text or ndjson.")] = Streamed.TEXT,
     nats: NatsOption = None,
@@ -134,7 +137,7 @@ class LogPrinter:
 
     def log(self, line: "Log") -> None:
         """One message."""
-        if self._phase is not None and line.phase_id != self._phase:
+        if self._phase is not None and not is_of_phase(line.phase_id or "", self._phase):
             return
         self.printed += 1
         if self._output is Streamed.NDJSON:
@@ -142,7 +145,7 @@ class LogPrinter:
         else:
             from planter.cli.render import log_lines, printable  # noqa: PLC0415
 
-            only = self._phase is not None
+            only = self._phase is not None and line.phase_id == self._phase
             for text in [printable(part) for part in line.message.splitlines()] if only else log_lines(line):
                 typer.echo(text)
 

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 import planter_schemas as schemas
 from planter.compile import expressions
+from planter.compile.lists import check_lists
 
 _FILLED = ("with", "env", "noop", "exec")
 """Parts of ``x-run`` in which ``${{ }}`` is filled in."""
@@ -37,7 +38,7 @@ def check_expressions(loaded: schemas.Loaded, phases: Sequence[schemas.Phase]) -
     by_id = {phase.id: phase for phase in phases}
     found: list[schemas.Problem] = []
     for phase in phases:
-        found += _like_items(loaded, phase, by_id)
+        found += check_lists(loaded, phase, by_id)
         if (phase.when, phase.run, phase.foreach, phase.cache) == (None, None, None, None):
             continue
         found += _misplaced(loaded, phase)
@@ -75,16 +76,6 @@ def _places(phase: schemas.Phase) -> Iterator[_Place]:
         for key in _FILLED:
             for text in expressions.templates(given.get(key)):
                 yield _Place(text, "x-run", "value", phase.foreach is not None)
-
-
-def _like_items(
-    loaded: schemas.Loaded, phase: schemas.Phase, by_id: dict[str, schemas.Phase]
-) -> Iterator[schemas.Problem]:
-    """Phases with a name that an item of another one gets."""
-    whole, bracket, number = phase.id.rpartition("[")
-    if bracket and number.endswith("]") and whole in by_id and by_id[whole].foreach is not None:
-        message = f"phase {phase.id!r} has the id of an item of {whole!r}, which has `x-foreach`"
-        yield loaded.problem(loaded.path_of_phase(phase.id), "PLT-1316", message, label="this id")
 
 
 def _misplaced(loaded: schemas.Loaded, phase: schemas.Phase) -> Iterator[schemas.Problem]:

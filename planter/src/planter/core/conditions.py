@@ -212,7 +212,9 @@ def _clear(step: Step, index: int) -> bool:
             run = msgspec.Raw(step.reckoner.filled(bytes(spec.run), variables))
         key = _cache_key(step, spec, run, variables) if spec.cache is not None else ""
     except ExpressionFailed as error:
-        fail_phase(step, index, str(error), "expression")
+        missing = [name for name in spec.uses if _is_left_out(session, name)]
+        why = f" (the results of {', '.join(missing)} were too large to be kept)" if missing else ""
+        fail_phase(step, index, f"{error}{why}", "expression")
         return False
     if spec.templated and (size := len(bytes(run))) > RUN_BYTES_MAX:  # pyright: ignore[reportArgumentType]
         text = (
@@ -235,18 +237,29 @@ def _cache_key(
 
 def _variables(session: Session, index: int) -> dict[str, object]:
     """What expressions see: the phases that they name, and which session this is."""
-    phases: dict[str, object] = {}
+    phases: dict[str, dict[str, object]] = {}
     for name in session.spec(index).uses:
         if name not in session.graph.index:
             continue  # the compiler refuses that; the expression will say what it misses
         phase = session.phases[session.graph.index[name]]
         result = None if phase.result is msgspec.UNSET else msgspec.json.decode(phase.result)
-        phases[name] = {"status": str(phase.status), "attempt": phase.attempt, "result": result}
+        phases[name] = {"status": str(phase.status), "attempt": phase.attempt}
+        if not _is_left_out(session, name):
+            phases[name]["result"] = result
     spec = session.spec(index)
     found: dict[str, object] = {"phases": phases, "session": {"id": session.id, "revision": session.revision}}
     if spec.item is not msgspec.UNSET:
         found["item"], found["index"] = msgspec.json.decode(spec.item), spec.number
     return found
+
+
+def _is_left_out(session: Session, name: str) -> bool:
+    """Whether the phase has a list of results that was too large to be kept: nothing, but not null."""
+    index = session.graph.index.get(name)
+    if index is None or session.spec(index).foreach is None:
+        return False
+    phase = session.phases[index]
+    return phase.status is PhaseStatus.COMPLETE and phase.result is msgspec.UNSET
 
 
 def _why_skipped(session: Session, index: int) -> str:

@@ -259,7 +259,7 @@ def _phases_reset(session: Session, event: e.PhasesReset, at: int) -> None:
         phase = session.phases[index]
         fresh = PhaseState(attempt=phase.attempt, budget_from=phase.attempt, anew=True)
         session.phases[index] = fresh
-        if session.graph.items and stays_expanded(session, index, reset):
+        if phase.cleared and stays_expanded(session, index, reset):
             fresh.cleared, fresh.items, fresh.started = True, phase.items, phase.started
         session.touched[index] = None
     if session.aside:

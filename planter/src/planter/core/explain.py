@@ -4,6 +4,7 @@ A function of the session, the fleet and the time, as ``decide`` is. What the fl
 a moment ago, is what this planner has heard; all else is the journal's.
 """
 
+from shlex import quote
 from typing import NamedTuple
 
 import msgspec
@@ -14,6 +15,7 @@ from planter.core.placement import Removed, no_match, sift, wish
 from planter.core.plan import TriggerRule
 from planter.core.session import PhaseState, Session
 from planter.core.status import PHASE_TERMINAL, SESSION_TERMINAL, PhaseStatus, SessionStatus
+from planter.core.step import full_limit, parallel_of
 
 CONDITIONS_MAX = 50
 GROUPS_MAX = 50
@@ -144,6 +146,8 @@ def _head(phase_id: str, phase: PhaseState) -> str:
         case PhaseStatus.RUNNING:
             return f"phase {phase_id} is running: attempt {phase.attempt}{where}"
         case PhaseStatus.COMPLETE:
+            if phase.reason:
+                return f"phase {phase_id} is complete: {phase.reason}"
             return f"phase {phase_id} is complete: attempt {phase.attempt}{where}"
         case PhaseStatus.FAILED | PhaseStatus.SKIPPED | PhaseStatus.CANCELLED:
             return f"phase {phase_id} is {phase.status}: {phase.reason or 'no reason was given'}"
@@ -220,11 +224,12 @@ def _pending(session: Session, index: int) -> list[Condition]:
 
 def _items(session: Session, index: int) -> list[Condition]:
     """What a phase waits for whose list is known."""
-    spec, phase = session.spec(index), session.phases[index]
+    phase = session.phases[index]
     items = session.graph.items.get(index, [])[: phase.items]
     still_open = [item for item in items if not session.phases[item].satisfies]
     text = f"{len(items) - len(still_open)} of its {len(items)} items have ended (x-foreach)"
-    unblock = f"the end of {len(still_open)} items; `planter explain {session.id} {spec.id}[0]` explains one"
+    one = quote(session.spec(still_open[0] if still_open else index).id)
+    unblock = f"the end of {len(still_open)} items; `planter explain {session.id} {one}` explains one"
     return [
         Condition("items.open", text, phase.since, unblock=unblock),
         *(_need(session, n) for n in still_open),
@@ -304,13 +309,11 @@ def _placed(session: Session, fleet: Fleet, index: int, now: int) -> tuple[Place
 
 def _limited(session: Session, index: int) -> list[Condition]:
     """What keeps the phase although runtimes would take it: its limit, or that it was deferred."""
-    spec, phase = session.spec(index), session.phases[index]
+    phase = session.phases[index]
     found: list[Condition] = []
-    limit = spec.concurrency
-    if limit is not None and session.at_work.get(limit.key, 0) >= limit.max:
-        many = session.at_work[limit.key]
-        text = f"{many} of {limit.max} phases with the key {limit.key!r} are out (x-concurrency)"
-        unblock = "one of them ends, or a higher `max`"
+    if (text := full_limit(session, index)) is not None:
+        of_items = parallel_of(session, index) is not None
+        unblock = f"one of them ends, or a higher `{'x-foreach.parallel' if of_items else 'max'}`"
         found.append(Condition("concurrency.full", text, phase.since, unblock=unblock))
     if phase.not_before:
         text = phase.reason or "its runtime deferred it"

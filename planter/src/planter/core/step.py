@@ -72,3 +72,21 @@ def waits_for(session: Session, index: int) -> tuple[str, ...]:
     needs = (*graph.needs[index], *graph.items.get(index, ())) if graph.items else graph.needs[index]
     inner = tuple(session.spec(need).id for need in needs if not session.phases[need].satisfies)
     return inner + tuple(name for name in spec.external if name not in session.known)
+
+
+def full_limit(session: Session, index: int) -> str | None:
+    """What keeps a phase that is ready although runtimes are free: others that share its limit."""
+    limit = session.spec(index).concurrency
+    many = 0 if limit is None else session.at_work.get(limit.key, 0)
+    if limit is None or many < limit.max:
+        return None
+    if (whole := parallel_of(session, index)) is not None:
+        return f"{many} of {limit.max} items of {whole} are out (parallel)"
+    return f"{many} of {limit.max} phases with x-concurrency {limit.key} are out"
+
+
+def parallel_of(session: Session, index: int) -> str | None:
+    """The phase whose ``x-foreach.parallel`` is the limit of this one; None for any other."""
+    whole = session.graph.whole_of.get(index)
+    foreach = None if whole is None else session.spec(whole).foreach
+    return None if whole is None or foreach is None or foreach.parallel is None else session.spec(whole).id

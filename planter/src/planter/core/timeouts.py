@@ -8,7 +8,7 @@ from planter.core.attempts import fail_attempt, fail_phase
 from planter.core.deadlines import RETRIED, Clock, arm, has_begun, last_beat, run_out
 from planter.core.evolve import ACK_MS
 from planter.core.status import PhaseStatus
-from planter.core.step import Step
+from planter.core.step import Step, full_limit
 
 OFFER_PAUSE_MS_MAX = 60_000
 
@@ -73,6 +73,8 @@ def _why(step: Step, index: int) -> str:
     """Why nobody has begun to work on a phase that is ready."""
     spec, phase = step.session.spec(index), step.session.phases[index]
     if phase.status is PhaseStatus.READY:
+        if limited := full_limit(step.session, index):
+            return limited
         return "every matching runtime was busy" + (f" (last: {phase.reason})" if phase.reason else "")
     if phase.queued:
         return f"runtime {phase.runtime_id} had it queued behind other work"

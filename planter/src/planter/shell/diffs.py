@@ -39,6 +39,8 @@ _PATHS = {
     "when": "x-when",
     "outputs": "x-outputs",
     "concurrency": "x-concurrency",
+    "foreach": "x-foreach",
+    "cache": "x-cache",
 }
 """Fields of a plan's phase, and where they stand in a manifest; others are called alike."""
 
@@ -165,6 +167,10 @@ def _leaves(spec: PhaseSpec) -> dict[str, Any]:
     plain = msgspec.json.decode(msgspec.json.encode(spec))
     for name in ("id", "digest", "kind", "templated", "uses"):  # what follows from other fields
         plain.pop(name, None)
+    if "onFailure" in plain and not plain.get("failure"):
+        plain.pop("failure", None)  # a handler that says nothing: its action is shown
+    if plain.get("cache") == {}:
+        plain["cache"] = True
     found: dict[str, Any] = {}
     for name, value in plain.items():
         _flatten(_PATHS.get(name, name), value, found)

@@ -6,7 +6,7 @@ import msgspec
 
 from planter.core.session import Session
 from planter.core.status import PHASE_TERMINAL, PhaseStatus, SessionStatus
-from planter.core.step import waits_for
+from planter.core.step import full_limit, waits_for
 from planter_protocol import messages
 from planter_protocol.codec import timestamp
 
@@ -74,8 +74,10 @@ def _why(session: Session, index: int, unmet: tuple[str, ...]) -> str | None:
             return f"waits for {', '.join(outside)} outside this manifest" if outside else None
         case PhaseStatus.READY if session.status is SessionStatus.PAUSED:
             return "the session is paused"
+        case PhaseStatus.READY if not session.may_start(index):
+            return f"nothing more is started: {session.failing}"
         case PhaseStatus.READY:
-            return "every matching runtime is busy"
+            return full_limit(session, index) or "every matching runtime is busy"
         case PhaseStatus.TARGETED if phase.instance is None and not phase.accepted:
             labels = ", ".join(f"{key}={value}" for key, value in spec.labels.items()) or "(none)"
             kind = spec.kind or "(by labels)"
