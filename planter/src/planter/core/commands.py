@@ -4,7 +4,7 @@ from typing import assert_never
 
 from planter.core import events as e
 from planter.core import inputs as i
-from planter.core.foreach import close_items, with_items
+from planter.core.foreach import close_items, never_run, with_items
 from planter.core.items import is_busy
 from planter.core.plan import FailureAction
 from planter.core.session import Session
@@ -184,7 +184,7 @@ def _skip(step: Step, command: i.Command) -> None:
     if session.status not in SESSION_ACTIVE:
         _reset(step, sorted({index, *({whole} if whole is not None else ()), *_left_out(session)}), reason)
     elif whole is not None and session.phases[whole].status is PhaseStatus.FAILED:
-        _reset(step, [whole], reason)
+        _reset(step, sorted({whole, *never_run(session, whole)}), reason)
     close_items(step, index, reason)
     step.emit(e.PhaseSkipped(phase_id=session.spec(index).id, reason=reason, satisfies=True))
 

@@ -13,7 +13,7 @@ import msgspec
 from planter.core import events as e
 from planter.core.attempts import fail_phase
 from planter.core.caching import cache_key
-from planter.core.foreach import expand, gather
+from planter.core.foreach import expand, gather, leave_out
 from planter.core.plan import PhaseSpec, TriggerRule
 from planter.core.session import Session
 from planter.core.status import PHASE_TERMINAL, PhaseStatus
@@ -133,8 +133,12 @@ def settle(step: Step) -> bool:
         index = next(iter(session.to_settle))
         del session.to_settle[index]
         phase, spec = session.phases[index], session.spec(index)
-        is_asleep = (spec.on_use and not phase.demanded) or spec.id in session.stopping
-        if phase.status is not PhaseStatus.PENDING or is_asleep or session.cancelling:
+        if phase.status is not PhaseStatus.PENDING or session.cancelling:
+            continue
+        whole = session.graph.whole_of.get(index)
+        if whole is not None and leave_out(step, index, whole):
+            continue
+        if (spec.on_use and not phase.demanded) or spec.id in session.stopping:
             continue
         if phase.cleared:
             if spec.foreach is not None:

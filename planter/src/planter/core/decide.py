@@ -403,11 +403,9 @@ def _only_unused_left(session: Session) -> bool:
     terminal = sum(session.counts[status] for status in PHASE_TERMINAL)
     if terminal + session.counts[PhaseStatus.PENDING] < len(session.phases):
         return False
-    return all(
-        session.spec(index).on_use and not phase.demanded
-        for index, phase in enumerate(session.phases)
-        if phase.status is PhaseStatus.PENDING
-    )
+    whole_of = session.graph.whole_of
+    wholes = {whole_of.get(n, n) for n, one in enumerate(session.phases) if one.status is PhaseStatus.PENDING}
+    return all(session.spec(index).on_use and not session.phases[index].demanded for index in wholes)
 
 
 def _close_idle(step: Step, *, cancel: bool) -> None:

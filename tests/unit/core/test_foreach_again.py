@@ -1,0 +1,126 @@
+"""Phases with items that are reset, retried, skipped or left out after their list was known."""
+
+import json
+
+import pytest
+
+from planter.core import snapshot
+from planter.core.plan import FailureAction, PhaseSpec
+from planter.core.session import Session
+from planter_testkit.builders import World, bare, foreach, phase, picture, plan, runtime
+
+FILES = "phases.list.result.files"
+
+
+def each(*needs: str, items: object = FILES, parallel: int | None = None, **fields) -> PhaseSpec:
+    uses = ("list",) if isinstance(items, str) else ()
+    return phase("each", *needs, foreach=foreach(items, parallel), uses=uses, **fields)
+
+
+def listed(world: World, *files: object) -> None:
+    world.complete("list", result=json.dumps({"files": files}).encode())
+
+
+def the_same_again(world: World) -> None:
+    """Replayed from the journal, and restored from a snapshot, the session is what it is."""
+    assert picture(world.replayed()) == picture(world.session)
+    taken = snapshot.take(world.session)
+    assert taken is not None
+    restored = Session("test")
+    snapshot.restore(restored, snapshot.decode(snapshot.encode(taken)), bare(world.session.graph))
+    assert picture(restored) == {**picture(world.session), "taken": restored.taken}
+
+
+def expanded_once(*others: PhaseSpec, **fields) -> World:
+    """The list had two files, and all is done."""
+    world = World(runtime())
+    world.start(plan(phase("list"), each("list", on_failure=FailureAction.CONTINUE, **fields), *others))
+    listed(world, "a", "b")
+    world.run_out()
+    assert world.session.status == "complete"
+    return world
+
+
+def test_items_do_not_wait_for_a_phase_whose_new_list_is_no_list() -> None:
+    world = expanded_once(phase("after", "each"))
+
+    world.command("rerun", "list")
+    world.complete("list", result=b"1")
+    world.run_out()
+
+    assert world.statuses() == {
+        "list": "complete",
+        "each": "failed",
+        "after": "complete",
+        "each[0]": "skipped",
+        "each[1]": "skipped",
+    }
+    assert world.session.status == "complete"
+    the_same_again(world)
+
+
+def test_items_do_not_wait_for_a_phase_whose_condition_is_false_this_time() -> None:
+    world = expanded_once(when="size(phases.list.result.files) > 1")
+
+    world.command("rerun", "list")
+    listed(world, "a")
+
+    assert set(world.statuses().values()) == {"complete", "skipped"}
+    assert world.session.status == "complete"
+
+
+@pytest.fixture(name="failed")
+def failed_fixture() -> World:
+    """The list was asked for again, and is no list."""
+    world = expanded_once()
+    world.command("rerun", "list")
+    world.complete("list", result=b"1")
+    world.settle()
+    return world
+
+
+def test_such_a_phase_and_all_of_its_items_run_when_it_is_retried(failed: World) -> None:
+    failed.command("rerun", "list")
+    listed(failed, "x", "y", "z")
+
+    assert failed.open() == ["each[0]", "each[1]", "each[2]"]
+
+
+def test_an_item_that_never_ran_can_be_skipped_and_its_phase_still_ends(failed: World) -> None:
+    failed.command("skip", "each[0]")
+    failed.settle()
+    the_same_again(failed)
+
+    assert failed.statuses()["each"] == "failed"
+    assert failed.session.status == "complete"
+
+
+def test_an_item_that_was_skipped_before_the_list_was_known_leaves_the_list_to_be_asked_for() -> None:
+    world = expanded_once()
+    world.command("rerun", "list")
+    world.command("skip", "each[0]")
+    world.command("cancel")
+    world.pass_time(60_000)
+
+    world.command("retry")
+    listed(world, "x", "y")
+
+    assert world.open() == ["each[1]"]
+    world.run_out()
+    assert world.session.status == "complete"
+    the_same_again(world)
+
+
+def test_items_of_an_on_use_phase_that_nobody_uses_any_more_end_with_it() -> None:
+    world = World(runtime())
+    user = phase("user", "each", "slow")
+    world.start(plan(each(items=["a"], on_use=True), phase("slow"), user))
+    world.run_out()
+    assert world.session.status == "complete"
+
+    world.command("rerun", "slow")
+    world.command("rerun", "each")
+    world.command("skip", "user")
+    world.run_out()
+
+    assert world.session.status == "complete"
