@@ -2,10 +2,12 @@
 
 import json
 
+import msgspec
 import pytest
 
 from planter.core import snapshot
-from planter.core.plan import FailureAction, PhaseSpec
+from planter.core.conditions import EVALUATED_MAX
+from planter.core.plan import FailureAction, PhaseSpec, TriggerRule
 from planter.core.session import Session
 from planter_testkit.builders import World, bare, foreach, phase, picture, plan, runtime
 
@@ -124,3 +126,36 @@ def test_items_of_an_on_use_phase_that_nobody_uses_any_more_end_with_it() -> Non
     world.run_out()
 
     assert world.session.status == "complete"
+
+
+def test_a_long_list_is_worked_on_in_portions_and_its_source_read_once_in_each() -> None:
+    world = World(runtime(slots=100_000))
+    run = {"run": msgspec.Raw(b'{"noop":{"of":"${{ phases.list.result.name }}"}}'), "templated": True}
+    world.start(plan(phase("list"), each("list", **run), phase("after", "each")))
+    count = EVALUATED_MAX * 2 + 10
+
+    decision = world.complete("list", result=json.dumps({"name": "x", "files": [*range(count)]}).encode())
+    first = len(world.open())
+    the_same_again(world)
+    world.settle()
+    second = len(world.open())
+    world.run_out()
+
+    assert decision.more
+    assert (first, second) == (EVALUATED_MAX - 1, count)
+    assert world.session.status == "complete"
+
+
+def test_what_cleans_up_after_a_failure_may_have_a_long_list() -> None:
+    world = World(runtime(slots=100_000))
+    items = [*range(EVALUATED_MAX * 2)]
+    world.start(plan(phase("work"), each("work", items=items, trigger=TriggerRule.ALL_DONE)))
+
+    world.fail("work", retryable=False)
+    world.settle()
+    out = len(world.open())
+    world.run_out()
+    world.settle()
+
+    assert out == EVALUATED_MAX * 2
+    assert (world.statuses()["each"], world.session.status) == ("complete", "failed")

@@ -92,8 +92,8 @@ def expand(session: Session, index: int, items: Sequence[msgspec.Raw], at: int) 
         session.graph = Graph(session.graph.plan)  # from now on the session's own
     graph, whole = session.graph, session.spec(index)
     there = graph.items.setdefault(index, [])
-    for number, child in enumerate(there[: len(items)]):
-        graph.put_item(child, item_spec(whole, number, items[number]))
+    kept = zip(there, items, strict=False)
+    graph.put_items({child: item_spec(whole, number, item) for number, (child, item) in enumerate(kept)})
     session.to_settle.update(dict.fromkeys(there))  # what is left over is skipped
     new = [item_spec(whole, n, item) for n, item in enumerate(items[len(there) :], start=len(there))]
     for child in graph.grow(index, new):
