@@ -5,9 +5,10 @@ import json
 import msgspec
 import pytest
 
+from planter.core import inputs as i
 from planter.core import snapshot
 from planter.core.conditions import EVALUATED_MAX
-from planter.core.plan import FailureAction, PhaseSpec, TriggerRule
+from planter.core.plan import Backoff, FailureAction, PhaseSpec, TriggerRule
 from planter.core.session import Session
 from planter_testkit.builders import World, bare, foreach, phase, picture, plan, runtime
 
@@ -159,3 +160,64 @@ def test_what_cleans_up_after_a_failure_may_have_a_long_list() -> None:
 
     assert out == EVALUATED_MAX * 2
     assert (world.statuses()["each"], world.session.status) == ("complete", "failed")
+
+
+def test_a_rerun_of_what_makes_the_list_asks_for_it_again_although_the_items_are_on_their_way() -> None:
+    world = World(runtime())
+    world.start(plan(phase("list"), each("list", max_attempts=2, backoff=Backoff(initial_ms=60_000))))
+    listed(world, "a", "b")
+    world.complete("each[0]")
+    world.fail("each[1]")
+
+    world.command("rerun", "list")
+    out = world.open()
+    listed(world, "x", "y", "z")
+    after = world.open()
+    world.run_out()
+
+    assert (out, after) == (["list"], ["each[0]", "each[1]", "each[2]"])
+    assert world.session.status == "complete"
+    the_same_again(world)
+
+
+def test_a_rerun_asks_again_for_the_arguments_of_a_phase_that_waits_for_a_slot() -> None:
+    world = World(runtime(slots=1))
+    run = {"run": msgspec.Raw(b'{"noop":{"of":"${{ phases.list.result }}"}}'), "templated": True}
+    busy = phase("busy", "list", priority=1)
+    world.start(plan(phase("list"), busy, phase("user", "list", uses=("list",), **run)))
+    world.complete("list", result=b'"old"')
+    world.complete("busy")
+    world.command("pause")
+    assert world.open() == ["user"]
+    world.step(i.Acknowledge(**world.echo("user"), accepted=False))
+    ready = world.statuses()["user"]
+
+    world.command("rerun", "list")
+    world.command("resume")
+    world.complete("list", result=b'"new"')
+    world.complete("busy")
+    world.pass_time(10_000)
+
+    assert (ready, world.open()) == ("ready", ["user"])
+    assert json.loads(bytes(world.session.phases[2].run)) == {"noop": {"of": "new"}}
+
+
+def test_a_rerun_asks_for_the_list_again_although_one_of_its_items_still_waits() -> None:
+    world = World(runtime())
+    fails = {"max_attempts": 2, "backoff": Backoff(initial_ms=300_000)}
+    world.start(plan(phase("list"), each("list", **fails)))
+    listed(world, "a", "b")
+    world.replan(plan(phase("list"), each("list", priority=1, **fails)))
+    one = world.session.stopping["each[0]"]
+    echo = {"attempt": one.attempt, "fence": one.fence, "runtime_id": one.runtime_id, "fenced": True}
+    world.step(i.ReportCancelled(phase_id="each[0]", sequence=world._number(), **echo))
+    world.fail("each[0]")
+    before = world.statuses()
+
+    world.command("rerun", "list")
+    listed(world, "x", "y")
+    world.pass_time(60_000)
+
+    assert (before["each[0]"], before["each[1]"]) == ("backing_off", "pending")
+    items = [bytes(world.session.spec(n).item) for n in world.session.graph.items[1]]
+    assert (world.open(), items) == (["each[0]", "each[1]"], [b'"x"', b'"y"'])

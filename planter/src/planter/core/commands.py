@@ -1,5 +1,6 @@
 """Control commands: what each does, and when the answer is no. Every one may be repeated without harm."""
 
+from collections.abc import Collection
 from typing import assert_never
 
 from planter.core import events as e
@@ -136,7 +137,11 @@ def _rerun(step: Step, command: i.Command) -> None:
         return
     if _refused_as_blocked(step, command, chosen):
         return
-    _reset(step, sorted({*chosen, *_left_out(session)}), f"rerun from {command.phase_id}{_because(command)}")
+    whole_of = session.graph.whole_of
+    # Their list, their item or their arguments are those of before.
+    begun = {n for n in chosen if session.phases[n].cleared or session.phases[whole_of.get(n, n)].cleared}
+    reason = f"rerun from {command.phase_id}{_because(command)}"
+    _reset(step, sorted({*chosen, *_left_out(session)}), reason, begun)
 
 
 def _refused_as_blocked(step: Step, command: i.Command, chosen: list[int]) -> bool:
@@ -198,10 +203,11 @@ def _left_out(session: Session) -> list[int]:
     ]
 
 
-def _reset(step: Step, chosen: list[int], reason: str) -> None:
+def _reset(step: Step, chosen: list[int], reason: str, begun: Collection[int] = ()) -> None:
+    """Reset what is not on its way already, and what of it has begun on what is not so any more."""
     session = step.session
     waiting = PHASE_OPEN | {PhaseStatus.PENDING, PhaseStatus.READY}
-    names = tuple(session.spec(n).id for n in chosen if session.phases[n].status not in waiting)
+    names = tuple(session.spec(n).id for n in chosen if n in begun or session.phases[n].status not in waiting)
     if session.status not in SESSION_ACTIVE:
         step.emit(e.SessionReopened(reason=reason))
     if names:
