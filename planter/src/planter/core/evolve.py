@@ -55,6 +55,7 @@ def _move(session: Session, index: int, status: PhaseStatus, at: int) -> PhaseSt
             occupy(session, index)
         phase.status = status
         session.touched[index] = None
+        session.looking.pop(index, None)
     phase.updated = at
     phase.due = 0
     return phase
