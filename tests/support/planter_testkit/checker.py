@@ -85,7 +85,7 @@ def judge(session: str, commits: Sequence[tuple[int, Commit]], plans: Mapping[st
                 is_live = event.get("replan", False)
                 _must(is_live == (verdict.status == "running"), "I8 termination", where, f"replan: {is_live}")
                 _settle(phases, before, stopping, live=is_live)
-                left = {name: one for name, one in before.items() if name not in phases}
+                left = {name: one for name, one in before.items() if name not in phases and not one.whole}
                 aside = _still_done(left, phases) if plan.get("target") else {}
                 verdict.status = "running"
                 verdict.phases = len(phases)
@@ -195,12 +195,18 @@ def _may_stay(phase: _Phase) -> bool:
     return phase.satisfied or not _is_terminal(phase.status)
 
 
+def _only_waits(before: _Phase, after: _Phase) -> bool:
+    """Whether a phase has nothing to lose, whatever becomes of its needs."""
+    return before.digest == after.digest and before.status == "waiting" and not before.cleared
+
+
 def _settle(
     phases: dict[str, _Phase], before: Mapping[str, _Phase], stopping: dict[str, int], *, live: bool
 ) -> None:
     """What the new plan begins with; what is out and does not survive has to stop first."""
     stay = survivors(phases, before, live=live)
-    items = {name: phase for name, phase in before.items() if phase.whole in stay}
+    waiting = {name for name in phases if live and name in before and _only_waits(before[name], phases[name])}
+    items = {name: phase for name, phase in before.items() if phase.whole in stay | waiting}
     phases.update(items)
     stay |= set(items)
     for name, phase in before.items():

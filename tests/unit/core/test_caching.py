@@ -216,3 +216,13 @@ def test_a_replan_asks_again_for_what_waits() -> None:
 
     assert len(asked(world)) == 2
     assert world.statuses()["a"] == "complete"
+
+
+def test_nothing_is_looked_for_once_the_session_is_over() -> None:
+    world = World(runtime())
+    world.start(plan(cached()))
+    before = len(world.session.looking)
+
+    world.command("cancel")
+
+    assert (before, world.session.looking, world.session.status) == (1, {}, "cancelled")

@@ -1,10 +1,11 @@
 """Control commands: what each does, and when the answer is no. Every one may be repeated without harm."""
 
+from collections.abc import Collection
 from typing import assert_never
 
 from planter.core import events as e
 from planter.core import inputs as i
-from planter.core.foreach import close_items, with_items
+from planter.core.foreach import close_items, never_run, with_items
 from planter.core.items import is_busy
 from planter.core.plan import FailureAction
 from planter.core.session import Session
@@ -136,7 +137,11 @@ def _rerun(step: Step, command: i.Command) -> None:
         return
     if _refused_as_blocked(step, command, chosen):
         return
-    _reset(step, sorted({*chosen, *_left_out(session)}), f"rerun from {command.phase_id}{_because(command)}")
+    whole_of = session.graph.whole_of
+    # Their list, their item or their arguments are those of before.
+    begun = {n for n in chosen if session.phases[n].cleared or session.phases[whole_of.get(n, n)].cleared}
+    reason = f"rerun from {command.phase_id}{_because(command)}"
+    _reset(step, sorted({*chosen, *_left_out(session)}), reason, begun)
 
 
 def _refused_as_blocked(step: Step, command: i.Command, chosen: list[int]) -> bool:
@@ -184,7 +189,7 @@ def _skip(step: Step, command: i.Command) -> None:
     if session.status not in SESSION_ACTIVE:
         _reset(step, sorted({index, *({whole} if whole is not None else ()), *_left_out(session)}), reason)
     elif whole is not None and session.phases[whole].status is PhaseStatus.FAILED:
-        _reset(step, [whole], reason)
+        _reset(step, sorted({whole, *never_run(session, whole)}), reason)
     close_items(step, index, reason)
     step.emit(e.PhaseSkipped(phase_id=session.spec(index).id, reason=reason, satisfies=True))
 
@@ -198,10 +203,11 @@ def _left_out(session: Session) -> list[int]:
     ]
 
 
-def _reset(step: Step, chosen: list[int], reason: str) -> None:
+def _reset(step: Step, chosen: list[int], reason: str, begun: Collection[int] = ()) -> None:
+    """Reset what is not on its way already, and what of it has begun on what is not so any more."""
     session = step.session
     waiting = PHASE_OPEN | {PhaseStatus.PENDING, PhaseStatus.READY}
-    names = tuple(session.spec(n).id for n in chosen if session.phases[n].status not in waiting)
+    names = tuple(session.spec(n).id for n in chosen if n in begun or session.phases[n].status not in waiting)
     if session.status not in SESSION_ACTIVE:
         step.emit(e.SessionReopened(reason=reason))
     if names:

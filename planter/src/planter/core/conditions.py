@@ -13,12 +13,14 @@ import msgspec
 from planter.core import events as e
 from planter.core.attempts import fail_phase
 from planter.core.caching import cache_key
-from planter.core.foreach import expand, gather
+from planter.core.foreach import expand, gather, leave_out
 from planter.core.plan import PhaseSpec, TriggerRule
 from planter.core.session import Session
 from planter.core.status import PHASE_TERMINAL, PhaseStatus
 from planter.core.step import Step
 
+EVALUATED_MAX = 250
+"""Phases whose expressions are evaluated in one commit: others wait meanwhile, and it has their arguments."""
 RUN_BYTES_MAX = 64 * 1024
 """``x-run`` with its expressions filled in; what is larger travels by reference, not by value."""
 
@@ -126,15 +128,22 @@ def verdict(rule: TriggerRule, ended: Ended) -> Verdict:
 
 
 def settle(step: Step) -> bool:
-    """Decide about every phase whose needs have brought news; whether any of them may run now."""
+    """Decide about phases whose needs have brought news; whether any of them may run now.
+
+    About all of them, unless many have expressions: see ``is_unsettled``.
+    """
     session = step.session
     cleared = False
-    while session.to_settle:
+    while session.to_settle and step.evaluated < EVALUATED_MAX:
         index = next(iter(session.to_settle))
         del session.to_settle[index]
         phase, spec = session.phases[index], session.spec(index)
-        is_asleep = (spec.on_use and not phase.demanded) or spec.id in session.stopping
-        if phase.status is not PhaseStatus.PENDING or is_asleep or session.cancelling:
+        if phase.status is not PhaseStatus.PENDING or session.cancelling:
+            continue
+        whole = session.graph.whole_of.get(index)
+        if whole is not None and leave_out(step, index, whole):
+            continue
+        if (spec.on_use and not phase.demanded) or spec.id in session.stopping:
             continue
         if phase.cleared:
             if spec.foreach is not None:
@@ -144,10 +153,16 @@ def settle(step: Step) -> bool:
         if says is Verdict.SKIP:
             step.emit(e.PhaseSkipped(phase_id=spec.id, reason=_why_skipped(session, index)))
         elif says is Verdict.RUN and index in session.graph.conditional and session.may_start(index):
+            step.evaluated += 1
             cleared = _clear(step, index) or cleared
         elif says is Verdict.WAIT and session.graph.lazy_needs[index]:
             _demand(session, index)
     return cleared
+
+
+def is_unsettled(step: Step) -> bool:
+    """Whether the rest has to wait for the next commit."""
+    return bool(step.session.to_settle) and step.evaluated >= EVALUATED_MAX
 
 
 def _verdict(session: Session, index: int) -> Verdict:
@@ -197,10 +212,10 @@ def needs_ended(session: Session, index: int) -> Ended:
 
 def _clear(step: Step, index: int) -> bool:
     """The rule holds: the condition and the arguments decide."""
-    session, spec = step.session, step.session.spec(index)
+    spec = step.session.spec(index)
     run: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     try:
-        variables = _variables(session, index)
+        variables = _variables(step, index)
         if spec.when is not None and not step.reckoner.condition(spec.when, variables):
             step.emit(e.PhaseSkipped(phase_id=spec.id, reason=f"x-when is false: {spec.when}"))
             return False
@@ -212,7 +227,7 @@ def _clear(step: Step, index: int) -> bool:
             run = msgspec.Raw(step.reckoner.filled(bytes(spec.run), variables))
         key = _cache_key(step, spec, run, variables) if spec.cache is not None else ""
     except ExpressionFailed as error:
-        missing = [name for name in spec.uses if _is_left_out(session, name)]
+        missing = [name for name in spec.uses if _is_left_out(step.session, name)]
         why = f" (the results of {', '.join(missing)} were too large to be kept)" if missing else ""
         fail_phase(step, index, f"{error}{why}", "expression")
         return False
@@ -235,17 +250,17 @@ def _cache_key(
     return cache_key(spec, run, value)
 
 
-def _variables(session: Session, index: int) -> dict[str, object]:
+def _variables(step: Step, index: int) -> dict[str, object]:
     """What expressions see: the phases that they name, and which session this is."""
+    session = step.session
     phases: dict[str, dict[str, object]] = {}
     for name in session.spec(index).uses:
         if name not in session.graph.index:
             continue  # the compiler refuses that; the expression will say what it misses
         phase = session.phases[session.graph.index[name]]
-        result = None if phase.result is msgspec.UNSET else msgspec.json.decode(phase.result)
         phases[name] = {"status": str(phase.status), "attempt": phase.attempt}
         if not _is_left_out(session, name):
-            phases[name]["result"] = result
+            phases[name]["result"] = _result(step, session.graph.index[name])
     spec = session.spec(index)
     found: dict[str, object] = {"phases": phases, "session": {"id": session.id, "revision": session.revision}}
     if spec.item is not msgspec.UNSET:
@@ -260,6 +275,17 @@ def _is_left_out(session: Session, name: str) -> bool:
         return False
     phase = session.phases[index]
     return phase.status is PhaseStatus.COMPLETE and phase.result is msgspec.UNSET
+
+
+def _result(step: Step, index: int) -> object:
+    """What a phase returned, decoded once a step."""
+    given = step.session.phases[index].result
+    if given is msgspec.UNSET:
+        return None
+    known = step.values.get(index)
+    if known is None or known[0] is not given:
+        known = step.values[index] = given, msgspec.json.decode(given)
+    return known[1]
 
 
 def _why_skipped(session: Session, index: int) -> str:

@@ -19,7 +19,7 @@ from planter.core import stopping
 from planter.core.attempts import fail_attempt, lose_attempt
 from planter.core.caching import look_up, looked_up, remember
 from planter.core.commands import obey
-from planter.core.conditions import NoReckoner, Reckoner, missing_outputs, settle
+from planter.core.conditions import NoReckoner, Reckoner, is_unsettled, missing_outputs, settle
 from planter.core.deadlines import LATE_MS
 from planter.core.declining import decline, taken
 from planter.core.evolve import has_ended, is_over
@@ -45,7 +45,7 @@ class Decision(msgspec.Struct, frozen=True):
     events: tuple[e.AnyEvent, ...]
     effects: tuple[f.AnyEffect, ...]
     more: bool = False
-    """There is more to target than one commit holds: decide again, without inputs, once this is appended."""
+    """There is more to do than one commit holds: decide again, without inputs, once this is appended."""
 
 
 def decide(  # noqa: PLR0913  (all that a decision depends on)
@@ -88,7 +88,7 @@ def decide(  # noqa: PLR0913  (all that a decision depends on)
         re_place(step)
         if session.failing is None or session.graph.has_after_failure:
             more = target_ready(step, targets_max)
-    more = _finish(step) or more
+    more = _finish(step) or more or is_unsettled(step)
     pass_on(step)
     step.effects.extend(f.PublishState(index) for index in session.touched if _has_moved(session, index))
     return Decision(tuple(step.events), tuple(step.effects), more)
@@ -348,7 +348,7 @@ def _timers(step: Step) -> None:
 def _prepare(step: Step) -> None:
     """What has to be known before anything is targeted: which phases are asked for, and which may run."""
     session = step.session
-    while session.to_demand or session.to_settle:
+    while session.to_demand or (session.to_settle and not is_unsettled(step)):
         _wake_lazy(step)
         settle(step)
 
@@ -390,10 +390,10 @@ def _finish(step: Step) -> bool:
     elif session.failing is not None:
         if session.counts[PhaseStatus.TARGETED] + session.counts[PhaseStatus.RUNNING] == 0:
             _close_idle(step, cancel=False)
-            if settle(step):
+            if settle(step) or is_unsettled(step):
                 return True  # what cleans up after a failure may run now
             _close_unsettled(step)
-    elif session.counts[PhaseStatus.PENDING] and _only_unused_left(session):
+    elif session.counts[PhaseStatus.PENDING] and not is_unsettled(step) and _only_unused_left(session):
         for index, phase in enumerate(session.phases):
             if phase.status is PhaseStatus.PENDING:
                 step.emit(e.PhaseSkipped(phase_id=session.spec(index).id, reason="onUse: nothing used it"))
@@ -407,11 +407,9 @@ def _only_unused_left(session: Session) -> bool:
     terminal = sum(session.counts[status] for status in PHASE_TERMINAL)
     if terminal + session.counts[PhaseStatus.PENDING] < len(session.phases):
         return False
-    return all(
-        session.spec(index).on_use and not phase.demanded
-        for index, phase in enumerate(session.phases)
-        if phase.status is PhaseStatus.PENDING
-    )
+    whole_of = session.graph.whole_of
+    wholes = {whole_of.get(n, n) for n, one in enumerate(session.phases) if one.status is PhaseStatus.PENDING}
+    return all(session.spec(index).on_use and not session.phases[index].demanded for index in wholes)
 
 
 def _close_idle(step: Step, *, cancel: bool) -> None:

@@ -56,6 +56,7 @@ def _move(session: Session, index: int, status: PhaseStatus, at: int) -> PhaseSt
             occupy(session, index)
         phase.status = status
         session.touched[index] = None
+        session.looking.pop(index, None)
     phase.updated = at
     phase.due = 0
     return phase
@@ -72,6 +73,7 @@ def _end(session: Session, index: int, status: PhaseStatus, at: int, reason: str
                 session.phases[dependent].status is PhaseStatus.PENDING
             ):
                 session.to_settle[dependent] = None
+    session.to_settle.update(dict.fromkeys(session.graph.items.get(index, ())))  # those that have not run
 
 
 def _satisfy(session: Session, index: int, at: int) -> None:
@@ -258,9 +260,9 @@ def _phases_reset(session: Session, event: e.PhasesReset, at: int) -> None:
     for index in sorted(reset):
         phase = session.phases[index]
         fresh = PhaseState(attempt=phase.attempt, budget_from=phase.attempt, anew=True)
-        session.phases[index] = fresh
-        if phase.cleared and stays_expanded(session, index, reset):
+        if session.graph.items and stays_expanded(session, index, reset):
             fresh.cleared, fresh.items, fresh.started = True, phase.items, phase.started
+        session.phases[index] = fresh
         session.touched[index] = None
     if session.aside:
         session.aside = left_aside(session.graph, session.phases, {}, session.aside)

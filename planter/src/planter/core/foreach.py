@@ -29,11 +29,23 @@ def expand(step: Step, index: int, listed: bytes) -> None:
         fail_phase(step, index, text, "expression")
         return
     spec, phase = step.session.spec(index), step.session.phases[index]
-    there = step.session.graph.items.get(index, [])
     step.emit(e.PhaseExpanded(phase_id=spec.id, attempt=phase.attempt + 1, items=tuple(items)))
-    for child in there[len(items) :]:
-        reason = f"the list of {spec.id} has only {len(items)} items now"
-        step.emit(e.PhaseSkipped(phase_id=step.session.spec(child).id, reason=reason, satisfies=True))
+
+
+def leave_out(step: Step, index: int, whole: int) -> bool:
+    """Skip an item that is not to run: its phase has ended without it, or has a shorter list now."""
+    session, spec, phase = step.session, step.session.spec(index), step.session.phases[whole]
+    name = session.spec(whole).id
+    if phase.status in PHASE_TERMINAL:
+        step.emit(
+            e.PhaseSkipped(phase_id=spec.id, reason=f"it is an item of {name}, which is {phase.status}")
+        )
+        return True
+    if phase.cleared and spec.number >= phase.items:
+        reason = f"the list of {name} has only {phase.items} items now"
+        step.emit(e.PhaseSkipped(phase_id=spec.id, reason=reason, satisfies=True))
+        return True
+    return False
 
 
 def gather(step: Step, index: int) -> None:
@@ -76,6 +88,15 @@ def close_items(step: Step, index: int, reason: str) -> None:
     for item in step.session.graph.items.get(index, ()):
         if step.session.phases[item].status not in PHASE_TERMINAL:
             step.emit(e.PhaseSkipped(phase_id=step.session.spec(item).id, reason=reason, satisfies=True))
+
+
+def never_run(session: Session, whole: int) -> list[int]:
+    """Its items that were skipped with it, before or instead of being run."""
+    return [
+        item
+        for item in session.graph.items.get(whole, ())
+        if session.phases[item].status is PhaseStatus.SKIPPED and not session.phases[item].satisfies
+    ]
 
 
 def with_items(session: Session, chosen: Iterable[int]) -> set[int]:

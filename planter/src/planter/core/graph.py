@@ -1,6 +1,6 @@
 """A plan's edges as index lists, built once, so that a step costs what it touches and no more."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -100,10 +100,11 @@ class Graph:
         self.whole_of.update(dict.fromkeys(added, whole))
         return added
 
-    def put_item(self, index: int, spec: PhaseSpec) -> None:
-        """Another item in the place of one; like ``grow`` for a graph of one session only."""
+    def put_items(self, specs: Mapping[int, PhaseSpec]) -> None:
+        """Other items in the place of some, by index; like ``grow`` for a graph of one session only."""
         phases = list(self.plan.phases)
-        phases[index] = spec
+        for index, spec in specs.items():
+            phases[index] = spec
         self.plan = msgspec.structs.replace(self.plan, phases=tuple(phases))
 
     def _number_groups(self, specs: Sequence[PhaseSpec]) -> None:

@@ -92,9 +92,9 @@ def expand(session: Session, index: int, items: Sequence[msgspec.Raw], at: int) 
         session.graph = Graph(session.graph.plan)  # from now on the session's own
     graph, whole = session.graph, session.spec(index)
     there = graph.items.setdefault(index, [])
-    for number, child in enumerate(there[: len(items)]):
-        graph.put_item(child, item_spec(whole, number, items[number]))
-        session.to_settle[child] = None
+    kept = zip(there, items, strict=False)
+    graph.put_items({child: item_spec(whole, number, item) for number, (child, item) in enumerate(kept)})
+    session.to_settle.update(dict.fromkeys(there))  # what is left over is skipped
     new = [item_spec(whole, n, item) for n, item in enumerate(items[len(there) :], start=len(there))]
     for child in graph.grow(index, new):
         session.phases.append(PhaseState(updated=at, since=at))
@@ -115,7 +115,9 @@ def unmet_items(session: Session) -> Iterable[tuple[int, int]]:
 
 def stays_expanded(session: Session, index: int, reset: set[int]) -> bool:
     """Whether a whole that is reset keeps its list: some of its items are done, and are not reset with it."""
-    return any(item not in reset for item in session.graph.items.get(index, ()))
+    return session.phases[index].cleared and any(
+        item not in reset for item in session.graph.items.get(index, ())
+    )
 
 
 def is_busy(session: Session, index: int) -> bool:

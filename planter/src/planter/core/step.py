@@ -3,6 +3,8 @@
 import zlib
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from planter.core import effects as f
 from planter.core import events as e
 from planter.core.evolve import apply
@@ -26,6 +28,10 @@ class Step:
         self.effects: list[f.AnyEffect] = []
         #: Phases that were targeted before it was their turn, by a report: once in a commit, for their fence.
         self.unasked: set[str] = set()
+        #: How many phases were asked for their list, their condition or their arguments.
+        self.evaluated = 0
+        #: Index of a phase to its result, and that as a value: decoded once for all whose expressions use it.
+        self.values: dict[int, tuple[msgspec.Raw, object]] = {}
 
     def emit(self, event: e.AnyEvent) -> None:
         """Decide a fact."""
