@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from planter.compile.expressions import RECKONER
-from planter.core import Decision, Fleet, PhaseSpec, Plan, Runtime, Session, decide
+from planter.core import Decision, Fleet, PhaseSpec, Plan, Runtime, Session, decide, snapshot
 from planter.core import effects as f
 from planter.core import inputs as i
 from planter.core.events import AnyEvent
@@ -174,6 +174,16 @@ class World:
 def bare(graph: Graph) -> Graph:
     """The graph of the manifest: without the items that the session has added."""
     return graph_of(msgspec.structs.replace(graph.plan, phases=graph.manifest)) if graph.whole_of else graph
+
+
+def the_same_again(world: World) -> None:
+    """Replayed from the journal, and restored from a snapshot, the session is what it is."""
+    assert picture(world.replayed()) == picture(world.session)
+    taken = snapshot.take(world.session)
+    assert taken is not None
+    restored = Session("test")
+    snapshot.restore(restored, snapshot.decode(snapshot.encode(taken)), bare(world.session.graph))
+    assert picture(restored) == {**picture(world.session), "taken": restored.taken}
 
 
 def picture(session: Session) -> Mapping[str, Any]:

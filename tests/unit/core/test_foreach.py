@@ -6,11 +6,9 @@ import msgspec
 import pytest
 
 from planter.core import effects as f
-from planter.core import snapshot
 from planter.core.foreach import ITEMS_MAX
 from planter.core.plan import Backoff, FailureAction, Handler, PhaseSpec, Plan, TriggerRule
-from planter.core.session import Session
-from planter_testkit.builders import World, bare, foreach, phase, picture, plan, runtime
+from planter_testkit.builders import World, foreach, phase, plan, runtime, the_same_again
 
 EACH = {"run": msgspec.Raw(b'{"noop":{"it":"${{ item }}","at":"${{ index }}"}}'), "templated": True}
 
@@ -34,16 +32,6 @@ def listed(world: World, *files: object) -> None:
 def result_of(world: World, name: str) -> object:
     result = world.session.phases[world.session.graph.index[name]].result
     return None if result is msgspec.UNSET else json.loads(bytes(result))
-
-
-def the_same_again(world: World) -> None:
-    """Replayed from the journal, and restored from a snapshot, the session is what it is."""
-    assert picture(world.replayed()) == picture(world.session)
-    taken = snapshot.take(world.session)
-    assert taken is not None
-    restored = Session("test")
-    snapshot.restore(restored, snapshot.decode(snapshot.encode(taken)), bare(world.session.graph))
-    assert picture(restored) == {**picture(world.session), "taken": restored.taken}
 
 
 def test_every_item_is_a_phase_of_its_own_and_the_whole_gathers_their_results() -> None:

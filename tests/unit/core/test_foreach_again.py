@@ -6,11 +6,9 @@ import msgspec
 import pytest
 
 from planter.core import inputs as i
-from planter.core import snapshot
 from planter.core.conditions import EVALUATED_MAX
 from planter.core.plan import Backoff, FailureAction, PhaseSpec, TriggerRule
-from planter.core.session import Session
-from planter_testkit.builders import World, bare, foreach, phase, picture, plan, runtime
+from planter_testkit.builders import World, foreach, phase, plan, runtime, the_same_again
 
 FILES = "phases.list.result.files"
 
@@ -22,16 +20,6 @@ def each(*needs: str, items: object = FILES, parallel: int | None = None, **fiel
 
 def listed(world: World, *files: object) -> None:
     world.complete("list", result=json.dumps({"files": files}).encode())
-
-
-def the_same_again(world: World) -> None:
-    """Replayed from the journal, and restored from a snapshot, the session is what it is."""
-    assert picture(world.replayed()) == picture(world.session)
-    taken = snapshot.take(world.session)
-    assert taken is not None
-    restored = Session("test")
-    snapshot.restore(restored, snapshot.decode(snapshot.encode(taken)), bare(world.session.graph))
-    assert picture(restored) == {**picture(world.session), "taken": restored.taken}
 
 
 def expanded_once(*others: PhaseSpec, **fields) -> World:

@@ -30,6 +30,10 @@ VarOption = Annotated[
     typer.Option("--var", metavar="NAME=VALUE", help="Value for ${NAME} in the manifest; may be repeated."),
 ]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Take warnings as errors.")]
+TimeoutOption = Annotated[
+    str | None,
+    typer.Option("--timeout", metavar="TIME", help="Stop waiting after this long: 90s, 10m, 1h30m."),
+]
 ModuleOption = Annotated[
     list[str] | None,
     typer.Option("--module", metavar="FILE", help="Python file or module with handlers for the runtime."),

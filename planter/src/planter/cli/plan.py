@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from planter.cli.exits import Exit, fail, guarded, run_async
-from planter.cli.options import NatsOption, StrictOption, VarOption, variables
+from planter.cli.options import NatsOption, StrictOption, TimeoutOption, VarOption, variables
 from planter.cli.output import Listing, Output, data, data_json, note, parse_duration
 
 if TYPE_CHECKING:
@@ -75,10 +75,7 @@ def apply(
     output: Annotated[Output, typer.Option("--output", "-o", help="text, json or ndjson.")] = Output.TEXT,
     var: VarOption = None,
     strict: StrictOption = False,
-    timeout: Annotated[
-        str | None,
-        typer.Option("--timeout", metavar="TIME", help="Stop waiting after this long: 90s, 10m, 1h30m."),
-    ] = None,
+    timeout: TimeoutOption = None,
     nats: NatsOption = None,
 ) -> int:
     """Apply a manifest to a session and follow it; what is done and unchanged is not run again.

@@ -13,6 +13,7 @@ from planter.cli.options import (
     SlotsOption,
     StrictOption,
     SyncOption,
+    TimeoutOption,
     VarOption,
     modules,
     settings,
@@ -56,10 +57,7 @@ def run(
     slots: SlotsOption = None,
     var: VarOption = None,
     strict: StrictOption = False,
-    timeout: Annotated[
-        str | None,
-        typer.Option("--timeout", metavar="TIME", help="Stop waiting after this long: 90s, 10m, 1h30m."),
-    ] = None,
+    timeout: TimeoutOption = None,
     nats: NatsOption = None,
 ) -> int:
     """Run a manifest and show how it goes; the exit status is the session's.

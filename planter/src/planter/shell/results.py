@@ -20,7 +20,8 @@ from planter_protocol.reading import last_message
 
 log = structlog.get_logger(__name__)
 
-WORKERS = 8
+WORKERS = 64
+"""Questions under way at a time: a step takes in all that was answered meanwhile."""
 _ANSWER_SECONDS = 2.0
 _STREAM = f"KV_{assets.RESULTS_BUCKET}"
 
