@@ -64,7 +64,7 @@ class PlainPlanner:
         """Send a control message to the runtime."""
         await self.nc.publish(f"plan.runtime.{runtime}.control", json.dumps(fields).encode())
 
-    async def until(self, found: Callable[[], Any], seconds: float = 10.0) -> Any:
+    async def until(self, found: Callable[[], Any], seconds: float = READY_SECONDS) -> Any:
         """Wait until the function finds something; returns it."""
         async with asyncio.timeout(seconds):
             while not (result := found()):
@@ -72,7 +72,9 @@ class PlainPlanner:
                 await self._news.wait()
         return result
 
-    async def report(self, phase: str, status: str | None = None, seconds: float = 10.0) -> dict[str, Any]:
+    async def report(
+        self, phase: str, status: str | None = None, seconds: float = READY_SECONDS
+    ) -> dict[str, Any]:
         """The report of a phase: the final one, or the one with the status."""
 
         def wanted(report: dict[str, Any]) -> bool:
