@@ -363,7 +363,7 @@ def _phase(draw: random.Random, number: int, theme: str) -> dict[str, Any]:
         spec["onSuccess"] = {"spec": {"message": ["well"], "notify": {"webhook": "audit"}}}
     if draw.random() < 0.1:
         spec["instanceMode"] = "onUse"
-    if draw.random() < 0.4:
+    if draw.random() < (0.1 if is_timed else 0.4):
         spec.update(_conditions(draw, needs))
     return {"kind": "Phase", "id": f"p{number}", "spec": spec}
 
