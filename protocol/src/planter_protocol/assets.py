@@ -4,7 +4,8 @@ What exists already is never altered: a difference is an operator's choice.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from typing import Any
 
 from nats.errors import NoRespondersError
 from nats.js import JetStreamContext, api
@@ -25,6 +26,7 @@ JOURNAL = "PLANTER_JOURNAL"
 LOGS = "PLANTER_LOGS"
 DEAD_LETTERS = "PLANTER_DEAD_LETTERS"
 NOTIFICATIONS = "PLANTER_NOTIFICATIONS"
+_LOOKS, _LOOKS_SECONDS = 10, 0.1
 SESSIONS_BUCKET = "PLANTER_SESSIONS"
 SNAPSHOTS_BUCKET = "PLANTER_SNAPSHOTS"
 """A cache: may be emptied or removed at any time."""
@@ -204,14 +206,14 @@ async def _ensure_stream(js: JetStreamContext, config: api.StreamConfig, replica
     try:
         await js.stream_info(str(config.name))
     except NotFoundError:
-        await js.add_stream(config, num_replicas=replicas)
+        await _made(js, str(config.name), js.add_stream(config, num_replicas=replicas))
 
 
 async def _ensure_bucket(js: JetStreamContext, config: api.KeyValueConfig, replicas: int) -> None:
     try:
         await js.key_value(config.bucket)
     except BucketNotFoundError:
-        await js.create_key_value(config, replicas=replicas)
+        await _made(js, f"KV_{config.bucket}", js.create_key_value(config, replicas=replicas))
 
 
 async def _ensure_objects(js: JetStreamContext, replicas: int) -> None:
@@ -219,4 +221,25 @@ async def _ensure_objects(js: JetStreamContext, replicas: int) -> None:
         await js.stream_info(f"OBJ_{MANIFESTS_BUCKET}")
     except NotFoundError:
         config = api.ObjectStoreConfig(description="Planter: manifests and plans above the message limit")
-        await js.create_object_store(MANIFESTS_BUCKET, config, replicas=replicas)
+        store = js.create_object_store(MANIFESTS_BUCKET, config, replicas=replicas)
+        await _made(js, f"OBJ_{MANIFESTS_BUCKET}", store)
+
+
+async def _made(js: JetStreamContext, name: str, making: Coroutine[Any, Any, object]) -> None:
+    """Make a stream, unless somebody else does at the same time: room is reserved for each of us."""
+    try:
+        await making
+    except (BadRequestError, ServerError):
+        if not await _appears(js, name):
+            raise
+
+
+async def _appears(js: JetStreamContext, name: str) -> bool:
+    for _ in range(_LOOKS):
+        try:
+            await js.stream_info(name)
+        except NotFoundError:
+            await asyncio.sleep(_LOOKS_SECONDS)
+        else:
+            return True
+    return False
