@@ -104,12 +104,18 @@ def _concurrency(context: Context, value: object, path: Path) -> Concurrency | N
         context.findings.add(Finding(path, "PLT-1313", message, label="no `key`", hint=hint))
         return None
     key = usable_text(context, fields.get("key"), fields.path_of("key"), "`x-concurrency.key`")
-    limit = fields.get("max") if "max" in fields else 1
-    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= CONCURRENCY_MAX:
-        message = f"`x-concurrency.max` must be a whole number from 1 to {CONCURRENCY_MAX:,}"
-        context.findings.add(Finding(fields.path_of("max"), "PLT-1313", message, label="not usable"))
-        return None
-    return None if key is None else Concurrency(key=key, max=limit, extensions=extensions)
+    given = fields.get("max") if "max" in fields else 1
+    limit = _limit(context, given, fields.path_of("max"), "`x-concurrency.max`", "PLT-1313")
+    return None if key is None or limit is None else Concurrency(key=key, max=limit, extensions=extensions)
+
+
+def _limit(context: Context, value: object, path: Path, what: str, code: str) -> int | None:
+    """How many at a time; None, and a finding, when it is no such number."""
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= CONCURRENCY_MAX:
+        return value
+    message = f"{what} must be a whole number from 1 to {CONCURRENCY_MAX:,}"
+    context.findings.add(Finding(path, code, message, label="not usable"))
+    return None
 
 
 def _foreach(context: Context, value: object, path: Path) -> Foreach | None:
@@ -123,18 +129,14 @@ def _foreach(context: Context, value: object, path: Path) -> Foreach | None:
         hint = "give a list, or an expression that gives one"
         context.findings.add(Finding(path, "PLT-1315", message, label="no `items`", hint=hint))
         return None
-    limit = fields.get("parallel")
-    is_count = isinstance(limit, int) and not isinstance(limit, bool) and 1 <= limit <= CONCURRENCY_MAX
-    if limit is not None and not is_count:
-        message = f"`x-foreach.parallel` must be a whole number from 1 to {CONCURRENCY_MAX:,}"
-        context.findings.add(Finding(fields.path_of("parallel"), "PLT-1315", message, label="not usable"))
-        return None
+    parallel = None
+    if (given := fields.get("parallel")) is not None:
+        place = fields.path_of("parallel")
+        parallel = _limit(context, given, place, "`x-foreach.parallel`", "PLT-1315")
+        if parallel is None:
+            return None
     items = _items(context, fields.get("items"), fields.path_of("items"))
-    return (
-        None
-        if items is None
-        else Foreach(items=items, parallel=cast("int | None", limit), extensions=extensions)
-    )
+    return None if items is None else Foreach(items=items, parallel=parallel, extensions=extensions)
 
 
 def _items(context: Context, value: object, path: Path) -> str | tuple[Any, ...] | None:

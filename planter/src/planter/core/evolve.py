@@ -16,7 +16,7 @@ from planter.core.aside import left_aside
 from planter.core.counting import count_in, count_out, occupy, release, unload
 from planter.core.deadlines import arm, arm_stops, has_begun, set_back
 from planter.core.graph import graph_of
-from planter.core.items import carried, expand, stays_expanded, unmet_items, with_slots
+from planter.core.items import add_items, carried, stays_expanded, unmet_items, with_slots
 from planter.core.plan import FailureAction
 from planter.core.replan import carry_over, fates, is_done
 from planter.core.session import PROVISIONAL, PhaseState, Session
@@ -496,7 +496,7 @@ def _phase_expanded(session: Session, event: e.PhaseExpanded, at: int) -> None:
     phase = session.phases[index]
     phase.cleared, phase.attempt, phase.started = True, event.attempt, at
     session.touched[index] = None
-    expand(session, index, event.items, at)
+    add_items(session, index, event.items, at)
     arm(session, index)
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from planter.core.conditions import needs_ended
 from planter.core.fleet import Fleet
+from planter.core.items import listed_items
 from planter.core.placement import Removed, no_match, sift, wish
 from planter.core.plan import TriggerRule
 from planter.core.session import PhaseState, Session
@@ -225,7 +226,7 @@ def _pending(session: Session, index: int) -> list[Condition]:
 def _items(session: Session, index: int) -> list[Condition]:
     """What a phase waits for whose list is known."""
     phase = session.phases[index]
-    items = session.graph.items.get(index, [])[: phase.items]
+    items = listed_items(session, index)
     still_open = [item for item in items if not session.phases[item].satisfies]
     text = f"{len(items) - len(still_open)} of its {len(items)} items have ended (x-foreach)"
     one = quote(session.spec(still_open[0] if still_open else index).id)

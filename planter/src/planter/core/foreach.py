@@ -7,6 +7,7 @@ import msgspec
 from planter.core import events as e
 from planter.core.attempts import fail_phase
 from planter.core.handlers import call_handler
+from planter.core.items import listed_items
 from planter.core.session import Session
 from planter.core.status import PHASE_TERMINAL, PhaseStatus
 from planter.core.step import Step
@@ -53,7 +54,7 @@ def gather(step: Step, index: int) -> None:
     session = step.session
     if session.unmet[index] > _unmet_needs(session, index):
         return
-    items = session.graph.items.get(index, [])[: session.phases[index].items]
+    items = listed_items(session, index)
     failed = [session.spec(item).id for item in items if session.phases[item].status is PhaseStatus.FAILED]
     if failed:
         more = f" and {len(failed) - _NAMED_MAX} more" if len(failed) > _NAMED_MAX else ""

@@ -86,7 +86,7 @@ def carried(before: Graph, graph: Graph, changes: Sequence[Fate]) -> list[Slot]:
 # -- folding -----------------------------------------------------------------------------------
 
 
-def expand(session: Session, index: int, items: Sequence[msgspec.Raw], at: int) -> None:
+def add_items(session: Session, index: int, items: Sequence[msgspec.Raw], at: int) -> None:
     """Add the phases for the items, or give those that are there (reset, all of them) the new ones."""
     if not session.graph.whole_of:
         session.graph = Graph(session.graph.plan)  # from now on the session's own
@@ -105,6 +105,11 @@ def expand(session: Session, index: int, items: Sequence[msgspec.Raw], at: int) 
     session.phases[index].items = len(items)
     session.ready.extend([] for _ in range(len(graph.groups) - len(session.ready)))
     session.to_settle[index] = None
+
+
+def listed_items(session: Session, index: int) -> list[int]:
+    """The phases that stand for the items of its list; what a longer one has left over is not among them."""
+    return session.graph.items.get(index, [])[: session.phases[index].items]
 
 
 def unmet_items(session: Session) -> Iterable[tuple[int, int]]:
