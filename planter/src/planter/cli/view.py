@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from planter.cli.output import milliseconds
+from planter_protocol.names import is_of_phase
 
 PHASE_ENDED = frozenset({"complete", "failed", "skipped", "cancelled"})
 SESSION_ENDED = frozenset({"complete", "failed", "cancelled"})
@@ -411,7 +412,7 @@ def _phase_expanded(view: View, event: Mapping[str, Any], at: int) -> Change | N
         view.phases.setdefault(
             item, PhaseView(id=item, max_attempts=whole.max_attempts, since=at, tolerated=True)
         )
-    view.update(name, needs=(*(need for need in whole.needs if not need.startswith(f"{name}[")), *items))
+    view.update(name, needs=(*(need for need in whole.needs if not is_of_phase(need, name)), *items))
     return Change(at, name, "expanded", f"{count} item{'' if count == 1 else 's'}")
 
 

@@ -73,7 +73,8 @@ def _end(session: Session, index: int, status: PhaseStatus, at: int, reason: str
                 session.phases[dependent].status is PhaseStatus.PENDING
             ):
                 session.to_settle[dependent] = None
-    session.to_settle.update(dict.fromkeys(session.graph.items.get(index, ())))  # those that have not run
+    if items := session.graph.items.get(index):
+        session.to_settle.update(dict.fromkeys(items))  # those that have not run
 
 
 def _satisfy(session: Session, index: int, at: int) -> None:

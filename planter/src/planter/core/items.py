@@ -88,15 +88,16 @@ def carried(before: Graph, graph: Graph, changes: Sequence[Fate]) -> list[Slot]:
 
 def add_items(session: Session, index: int, items: Sequence[msgspec.Raw], at: int) -> None:
     """Add the phases for the items, or give those that are there (reset, all of them) the new ones."""
-    if not session.graph.whole_of:
+    if items and not session.graph.whole_of:
         session.graph = Graph(session.graph.plan)  # from now on the session's own
     graph, whole = session.graph, session.spec(index)
-    there = graph.items.setdefault(index, [])
+    there = graph.items.get(index, [])
     kept = zip(there, items, strict=False)
-    graph.put_items({child: item_spec(whole, number, item) for number, (child, item) in enumerate(kept)})
+    if there:
+        graph.put_items({child: item_spec(whole, number, item) for number, (child, item) in enumerate(kept)})
     session.to_settle.update(dict.fromkeys(there))  # what is left over is skipped
     new = [item_spec(whole, n, item) for n, item in enumerate(items[len(there) :], start=len(there))]
-    for child in graph.grow(index, new):
+    for child in graph.grow(index, new) if new else ():
         session.phases.append(PhaseState(updated=at, since=at))
         session.unmet.append(int(session.spec(child).id in session.stopping))
         session.unmet[index] += 1
