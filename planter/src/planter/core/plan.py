@@ -54,7 +54,7 @@ AFTER_FAILURE = frozenset(
 """Rules that can hold when a need has failed: cleaning up and telling go on in a session that fails."""
 
 
-class Backoff(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class Backoff(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """Pause before attempt n+1: ``min(initial * factor ** (n - 1), max)`` plus up to ``jitter`` of it."""
 
     initial_ms: int = 1_000
@@ -67,7 +67,7 @@ DEFAULT_BACKOFF = Backoff()
 """This very object is left out when a phase is encoded."""
 
 
-class Handler(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class Handler(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """What is said when a phase ends (PMP ``on_failure`` and ``on_success``, without the action)."""
 
     message: tuple[str, ...] = ()
@@ -75,14 +75,14 @@ class Handler(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     notify: dict[str, str] = {}
 
 
-class Concurrency(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class Concurrency(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """Of the phases of a session with this key, at most ``max`` have an attempt out."""
 
     key: str
     max: int = 1
 
 
-class Foreach(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class Foreach(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """The phase is done once for each item of a list (``x-foreach``)."""
 
     items: msgspec.Raw
@@ -91,7 +91,7 @@ class Foreach(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Of the items, at most so many have an attempt out."""
 
 
-class Cache(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class Cache(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """An earlier result of the same content is taken instead of running the phase (``x-cache``)."""
 
     key: str | None = None
@@ -99,7 +99,7 @@ class Cache(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     max_age_ms: int | None = None
 
 
-class PhaseSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class PhaseSpec(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """One unit of work, as the core needs it. ``run`` is opaque here: the runtime reads it."""
 
     id: str
@@ -152,7 +152,7 @@ class PhaseSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     """Of one item: its place in the list, from 0."""
 
 
-class Plan(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class Plan(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """An immutable graph of phases. Acyclic, ids unique: the compiler has refused everything else."""
 
     digest: str

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from nats.aio.msg import Msg
 
 from planter_protocol import PlanClient
-from planter_testkit.bench.stand import Ends, processor, pss_mib, running_planter, running_stand
+from planter_testkit.bench.stand import Ends, pss_mib, running_planter, running_stand
 from planter_testkit.bench.workloads import chain, fan
 from planter_testkit.graphs import as_manifest
 
@@ -111,14 +111,22 @@ async def idle(folder: Path, seconds: float) -> Idle:
         ready = time.perf_counter() - began
         await asyncio.sleep(_SETTLE_SECONDS)
         pids = _family(process.pid)
-        before, since = sum(map(processor, pids)), time.perf_counter()
+        before, since = sum(map(_used_ns, pids)), time.perf_counter()
         await asyncio.sleep(seconds)
-        used = sum(map(processor, pids)) - before
-        share = used / (time.perf_counter() - since) * 100
+        used = sum(map(_used_ns, pids)) - before
+        share = used / 1e9 / (time.perf_counter() - since) * 100
         return Idle(ready, sum(map(pss_mib, pids)), share)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)
+
+
+def _used_ns(pid: int) -> int:
+    """What the process's threads have run, in nanoseconds.
+
+    ``/proc/PID/stat`` counts hundredths of a second, which is as much as an idle process uses in a second.
+    """
+    return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
 
 
 def _until_ready(process: "subprocess.Popen[bytes]") -> None:
