@@ -18,17 +18,17 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def take_overs(account: Account, kills: Iterable[Kill]) -> list[float]:
+def take_overs(account: Account, kills: Sequence[Kill]) -> list[float]:
     """Seconds from each kill to the next commit, of each session that was under way and the victim's.
 
     A commit bears the time of its decision, so one that is later than the kill is another process's.
     """
-    return [
-        gap
-        for kill in kills
-        for commits in account.journals.values()
-        if (gap := _gap(account, commits, kill)) is not None
-    ]
+    found: list[float] = []
+    for commits in account.journals.values():
+        times = [_decided_ms(commit) for _, commit in commits]
+        gaps = (_gap(account, commits, times, kill) for kill in kills)
+        found.extend(gap for gap in gaps if gap is not None)
+    return found
 
 
 def first_after(account: Account, moments: Iterable[int]) -> list[float]:
@@ -50,12 +50,12 @@ def longest_pauses(account: Account, moments: Sequence[int]) -> list[float]:
     return found
 
 
-def _gap(account: Account, commits: Commits, kill: Kill) -> float | None:
-    before = [commit for _, commit in commits if _decided_ms(commit) <= kill.at_ms]
-    later = next((sequence for sequence, commit in commits if _decided_ms(commit) > kill.at_ms), None)
+def _gap(account: Account, commits: Commits, times: Sequence[int], kill: Kill) -> float | None:
+    before = [commit for (_, commit), at in zip(commits, times, strict=True) if at <= kill.at_ms]
+    later = next((number for number, at in enumerate(times) if at > kill.at_ms), None)
     if not before or later is None or before[-1].by != kill.name or _is_over(before):
         return None
-    return (account.stored_ms[later] - kill.at_ms) / 1000
+    return (account.stored_ms[commits[later][0]] - kill.at_ms) / 1000
 
 
 def _is_over(commits: Iterable[Commit]) -> bool:
