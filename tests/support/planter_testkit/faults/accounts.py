@@ -3,6 +3,7 @@
 - every session's journal holds before the independent judge, and every session has ended;
 - every message that PLANTER_IN has stored is in exactly one commit or one dead letter, and what was confirmed
   to the driver is in a commit of its session;
+- what handlers wanted said is in the log of the session, once;
 - what monitors were shown while it ran is what the journal says afterwards;
 - every effect in the ledger was ordered by the commit that its fence names, none was applied twice, the
   fences of a phase only grow, and no phase is complete that was not executed.
@@ -18,7 +19,7 @@ from nats.errors import Error as NatsError
 
 from planter_protocol import PlanClient, ProtocolError, assets, headers, subjects
 from planter_protocol.client import decode_commit, load_object
-from planter_protocol.messages import Commit
+from planter_protocol.messages import Commit, Log
 from planter_protocol.reading import read_subject
 from planter_testkit.checker import Verdict, Violation, judge
 from planter_testkit.faults.following import Follower
@@ -60,6 +61,7 @@ async def drawn_up(client: PlanClient) -> Account:
     account.buried = await _buried(client)
     await _judge(client, account)
     await _inputs(client, account)
+    await _said(client, account)
     return account
 
 
@@ -194,6 +196,27 @@ async def _inputs(client: PlanClient, account: Account) -> None:
         places = [*taken.get(sequence, ()), *(["a dead letter"] if sequence in account.buried else ())]
         if len(places) != 1:
             account.violations.append(f"input {sequence} is in {places or 'no commit and no dead letter'}")
+
+
+async def _said(client: PlanClient, account: Account) -> None:
+    wanted = Counter(
+        (session, event["phaseId"], event["attempt"], "\n".join(event["message"]))
+        for session, commits in account.journals.items()
+        for _, commit in commits
+        for event in commit.events
+        if event["type"] == "HandlerCalled" and event.get("message")
+    )
+    said: Counter[tuple[str, str, int, str]] = Counter()
+    async for stored in read_subject(client.nc, assets.LOGS, subjects.LOG_WILDCARD):
+        line = msgspec.json.decode(stored.data, type=Log)
+        key = (stored.subject.split(".")[2], str(line.phase_id), line.attempt or 0, line.message)
+        if line.stream == "planner" and key in wanted:
+            said[key] += 1
+    account.violations += [
+        f"handler's message {key} was called {times} times and is {said[key]} times in the log"
+        for key, times in wanted.items()
+        if said[key] != times
+    ]
 
 
 def _taken_by(journals: Mapping[str, Commits]) -> dict[int, list[str]]:

@@ -130,6 +130,7 @@ class Load:
                 del phase["spec"]["x-run"]
             if fails_at_first(phase["id"]):
                 phase["spec"] |= {"retry": {"maxAttempts": 3}, "x-retry": {"initial": "200ms"}}
+        phases[-1]["spec"]["onSuccess"] = {"spec": {"message": ["that was the last one"]}}
         return phases
 
     async def _submit(self, follower: Follower, tasks: Tasks) -> None:

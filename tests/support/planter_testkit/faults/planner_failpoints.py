@@ -20,7 +20,7 @@ from planter_testkit.faults.timings import take_overs
 from planter_testkit.planners import Planner, answering
 
 REACHED_SECONDS = 45.0
-_SHORT = ("step.decided", "journal.appended", "effects.between", "session.take_over")
+_SHORT = ("step.decided", "journal.appended", "effects.between", "handler.store", "session.take_over")
 _SHORT_STOPS = ("journal.append",)
 _VICTIMS = (1, 2)
 
