@@ -459,6 +459,26 @@ def test_dead_letters_are_counted_and_the_newest_is_told():
     assert found.remedy == "nats stream view PLANTER_DEAD_LETTERS"
 
 
+@pytest.mark.parametrize(
+    ("planners", "consumer", "text"),
+    [
+        (("p1",), Consumer(config={}, pending=3), None),
+        ((), Consumer(config={}, pending=3), "3 by slack not sent"),
+        (
+            ("p1",),
+            Consumer(config={}, pending=1, ack_pending=2, redelivered=2),
+            "3 by slack not sent yet, 2 of them tried before",
+        ),
+    ],
+)
+def test_notifications_that_are_not_sent_are_told_by_channel(planners, consumer, text):
+    facts = changed(planners=planners, notifiers={"notifier-slack": consumer})
+
+    told = [finding.text for finding in problems(facts) if finding.check == "notifications"]
+
+    assert told == ([text] if text else [])
+
+
 def test_the_report_as_json_has_the_mode_and_every_finding():
     document = builtins(as_json(examine(GOOD)))
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from planter.doctor import Finding, Report
 
 _MARKS = {"ok": ("✓", "+", "green"), "warning": ("!", "!", "yellow"), "failure": ("✗", "x", "bold red")}
-_NAME_WIDTH = 12
+_NAME_WIDTH = 13
 
 
 @guarded

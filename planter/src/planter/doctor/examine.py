@@ -17,7 +17,13 @@ from planter.doctor.server_checks import (
     check_permissions,
     check_server,
 )
-from planter.doctor.work_checks import check_dead_letters, check_latency, check_planners, check_runtimes
+from planter.doctor.work_checks import (
+    check_dead_letters,
+    check_latency,
+    check_notifications,
+    check_planners,
+    check_runtimes,
+)
 
 Check = Callable[[Facts], tuple[Finding, ...]]
 """What one check finds: one finding that all is well, one a problem, none where it does not apply."""
@@ -40,6 +46,7 @@ CHECKS: tuple[Check, ...] = (
     check_planners,
     check_runtimes,
     check_dead_letters,
+    check_notifications,
 )
 
 

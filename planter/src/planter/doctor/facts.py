@@ -151,6 +151,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     streams: dict[str, Stream | Absence]
     """Every stream that Planter uses, the ones behind buckets included."""
     consumers: dict[str, Consumer] | Absence = Absence.MISSING
+    """By which planners take inputs."""
+    notifiers: dict[str, Consumer] | Absence = Absence.MISSING
+    """By which they take notifications; a planner makes them when it begins to send."""
     storages: tuple[Storage, ...] = ()
     monitors_silent: dict[str, str] = {}
     """Monitoring addresses that did not answer, with the reason."""

@@ -63,6 +63,7 @@ async def gather(url: str, monitors: Sequence[str] = (), *, wait: float = 2.0) -
             (account, account_error),
             streams,
             consumers,
+            notifiers,
             told,
             asked,
             inputs,
@@ -72,7 +73,8 @@ async def gather(url: str, monitors: Sequence[str] = (), *, wait: float = 2.0) -
         ) = await _all(
             lambda: _account(asker),
             lambda: _streams(asker),
-            lambda: _consumers(asker),
+            lambda: _consumers(asker, assets.IN),
+            lambda: _consumers(asker, assets.NOTIFICATIONS),
             lambda: _told_storages(asker),
             lambda: _monitored(monitors),
             lambda: _inputs(asker),
@@ -89,6 +91,7 @@ async def gather(url: str, monitors: Sequence[str] = (), *, wait: float = 2.0) -
         account_error=account_error,
         streams=streams,
         consumers=consumers,
+        notifiers=notifiers,
         storages=_merged(tagged, told, asked[0]),
         monitors_silent=asked[1],
         clock=clock,
@@ -254,8 +257,8 @@ async def _stream(asker: Asker, name: str) -> Stream | Absence:
     )
 
 
-async def _consumers(asker: Asker) -> dict[str, Consumer] | Absence:
-    answer = await asker.ask_json(f"$JS.API.CONSUMER.LIST.{assets.IN}")
+async def _consumers(asker: Asker, stream: str) -> dict[str, Consumer] | Absence:
+    answer = await asker.ask_json(f"$JS.API.CONSUMER.LIST.{stream}")
     if isinstance(answer, Absence):
         return answer
     if "error" in answer:

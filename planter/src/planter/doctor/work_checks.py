@@ -77,6 +77,28 @@ def check_dead_letters(facts: Facts) -> tuple[Finding, ...]:
     return (warning("dead letters", f"{number} could not be read", cause, remedy),)
 
 
+def check_notifications(facts: Facts) -> tuple[Finding, ...]:
+    """What handlers want sent is on its way."""
+    check = "notifications"
+    if facts.found(assets.NOTIFICATIONS) is None or isinstance(facts.notifiers, Absence):
+        return ()
+    found: list[Finding] = []
+    for name, consumer in sorted(facts.notifiers.items()):
+        channel, waiting = name.removeprefix("notifier-"), consumer.pending + consumer.ack_pending
+        if waiting and not facts.planners:
+            remedy = f"planter serve --nats {facts.server.url}"
+            found.append(
+                warning(check, f"{waiting:,} by {channel} not sent", "no planner is running", remedy)
+            )
+        elif consumer.redelivered:
+            text = f"{waiting:,} by {channel} not sent yet, {consumer.redelivered:,} of them tried before"
+            cause = (
+                "the server behind it did not answer, or refused for now; they are tried again with pauses"
+            )
+            found.append(warning(check, text, cause, "look at the planners' logs for `notification.`"))
+    return tuple(found) or (ok(check, "none waits for another try"),)
+
+
 def check_latency(facts: Facts) -> tuple[Finding, ...]:
     """How long a publish to the inputs takes there and back."""
     if facts.publish_ms is None:
