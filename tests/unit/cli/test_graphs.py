@@ -62,3 +62,25 @@ def test_the_graph_of_a_session_has_all_needs_and_each_status():
         ],
         "edges": [{"from": "a", "to": "b"}, {"from": "dns", "to": "b"}],
     }
+
+
+def test_items_stand_between_what_comes_before_their_phase_and_the_phase_itself():
+    state = SessionState(
+        session_id="s",
+        status="running",
+        phases=(
+            PhaseState(phase_id="list", status="complete"),
+            PhaseState(phase_id="fetch", status="running", needs=("list",)),
+            PhaseState(phase_id="report", status="pending", needs=("fetch",)),
+            PhaseState(phase_id="fetch[0]", status="running"),
+            PhaseState(phase_id="fetch[1]", status="pending"),
+        ),
+    )
+
+    assert set(graph_of_state(state).edges) == {
+        ("list", "fetch[0]"),
+        ("list", "fetch[1]"),
+        ("fetch[0]", "fetch"),
+        ("fetch[1]", "fetch"),
+        ("fetch", "report"),
+    }

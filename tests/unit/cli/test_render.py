@@ -37,6 +37,16 @@ def test_one_line_a_status_change_with_the_elapsed_time(capsys):
     ]
 
 
+def test_items_have_room_for_their_names(capsys):
+    view = a_view("a")
+    lines = PlainLines(view)
+    feed(lines, view, 1_000, {"type": "PhaseExpanded", "phaseId": "a", "attempt": 1, "items": [1, 2]})
+    lines.log(Log(level="info", message="one", timestamp="t", phase_id="a"))
+    lines.log(Log(level="info", message="two", timestamp="t", phase_id="a[0]"))
+
+    assert capsys.readouterr().out == "a    | one\na[0] | two\n"
+
+
 def test_output_of_phases_goes_to_stdout_with_their_names(capsys):
     PlainLines(a_view("a", "build")).log(Log(level="info", message="one\ntwo", timestamp="t", phase_id="a"))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from planter.cli.exits import Exit, guarded, run_async
+from planter.cli.items import beneath
 from planter.cli.options import NatsOption, SessionArgument
 from planter.cli.output import (
     Listing,
@@ -80,7 +81,8 @@ def status(
         return Exit.OK
     data(status_head(state))
     data("")
-    table(("PHASE", "STATUS", "ATTEMPT", "TIME", "RUNTIME", "WHY"), [_row(phase) for phase in state.phases])
+    listed = beneath(state.phases, lambda phase: phase.phase_id)
+    table(("PHASE", "STATUS", "ATTEMPT", "TIME", "RUNTIME", "WHY"), [_row(phase) for phase in listed])
     lines = [line for message in logs for line in _log_lines(message)][-_LAST_LINES:]
     if lines:
         data("")

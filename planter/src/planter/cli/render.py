@@ -21,7 +21,7 @@ class PlainLines:
     def __init__(self, view: View, output: Output = Output.TEXT) -> None:
         self._output = output
         self._begun: int | None = None
-        self._width = min(_NAME_WIDTH_MAX, max((len(name) for name in view.phases), default=0))
+        self._width = _name_width(view)
 
     def commit(self, view: View, commit: messages.Commit, changes: list[Change]) -> None:
         """One line a change, and the commit itself as NDJSON when that is wanted."""
@@ -29,6 +29,8 @@ class PlainLines:
             data_line(commit)
         if self._begun is None:
             self._begun = view.begun
+        if any(change.status == "expanded" for change in changes):
+            self._width = _name_width(view)  # the names of items are longer than that of their phase
         for change in changes:
             if change.status not in _QUIET and not (change.phase is None and change.status in SESSION_ENDED):
                 _write(sys.stderr, self._line(view, change))
@@ -61,6 +63,10 @@ class PlainLines:
             f"{elapsed:>8}  {symbol(change.status)} {(change.phase or 'session').ljust(self._width)}  "
             f"{change.status.ljust(11)} {'  '.join(part for part in parts if part)}"
         ).rstrip()
+
+
+def _name_width(view: View) -> int:
+    return min(_NAME_WIDTH_MAX, max((len(name) for name in view.phases), default=0))
 
 
 def log_lines(line: messages.Log, width: int = 0) -> list[str]:

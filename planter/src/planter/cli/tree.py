@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from planter.cli.items import beneath
 from planter.cli.output import STYLES, console, counted, duration, one_line, symbol
 from planter.cli.render import log_lines
 from planter.cli.view import PHASE_ENDED, Change, PhaseView, View, attempt_of
@@ -24,7 +25,7 @@ class LiveTree:
 
     def __init__(self, view: View) -> None:
         self._console = console(stderr=True)
-        self._width = min(_NAME_WIDTH_MAX, max((len(name) for name in view.phases), default=0))
+        self._width = _name_width(view)
         self._live = Live(
             console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
         )
@@ -33,6 +34,8 @@ class LiveTree:
     def commit(self, view: View, commit: messages.Commit, changes: list[Change]) -> None:  # noqa: ARG002
         """The next tick shows it; what the list cannot show is told above it."""
         for change in changes:
+            if change.status == "expanded":
+                self._width = _name_width(view)
             if change.status in ("refused", "withdrawn", "lost", "reset", "external"):
                 self._print(
                     Text(f"{change.phase or 'session'}: {change.status} {change.detail}", style="yellow")
@@ -73,8 +76,8 @@ class LiveTree:
 def tree_lines(view: View, now: int, *, height: int, width: int) -> list[Text]:
     """The list as lines: every phase where they fit, else counts and what is going on."""
     lines = [_head(view, now)]
-    phases = list(view.phases.values())
-    name_width = min(_NAME_WIDTH_MAX, max((len(phase.id) for phase in phases), default=0))
+    phases = beneath(view.phases.values(), lambda phase: phase.id)
+    name_width = _name_width(view)
     if len(phases) + 1 > height:
         lines.append(_counts(view))
         phases = [phase for status in _ACTIVE for phase in view.of(status)]
@@ -88,6 +91,10 @@ def tree_lines(view: View, now: int, *, height: int, width: int) -> list[Text]:
     for line in lines:
         line.truncate(width, overflow="ellipsis")
     return lines
+
+
+def _name_width(view: View) -> int:
+    return min(_NAME_WIDTH_MAX, max((len(name) for name in view.phases), default=0))
 
 
 def _head(view: View, now: int) -> Text:
