@@ -13,6 +13,8 @@ from planter.core.starts import purged_text
 from planter.core.status import PHASE_OPEN, SESSION_ACTIVE, PhaseStatus, SessionStatus
 from planter.core.step import Step
 
+_PAUSE = "while the session is paused no other attempt begins"
+
 
 def obey(step: Step, command: i.Command) -> None:
     """Carry out a command, or refuse it with the reason."""
@@ -178,11 +180,11 @@ def _skip(step: Step, command: i.Command) -> None:
     if phase.satisfies and (whole is None or phase.status is not PhaseStatus.FAILED):
         return  # done already, one way or another; a failed item lets its phase go on, to its failure
     if phase.status in PHASE_OPEN and (phase.runtime_id is not None or phase.accepted):
-        text = f"phase {command.phase_id} is {phase.status}: cancel it or wait before you skip it"
+        text = f"phase {command.phase_id} is {phase.status}: skip it once its attempt has ended ({_PAUSE})"
         _refuse(step, command, "phase.busy", text)
         return
     if is_busy(session, index):
-        text = f"items of phase {command.phase_id} are under way: cancel them or wait before you skip it"
+        text = f"items of phase {command.phase_id} are under way: skip it once they have ended ({_PAUSE})"
         _refuse(step, command, "phase.busy", text)
         return
     reason = f"skipped on request{_because(command)}"
