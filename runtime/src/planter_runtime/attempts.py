@@ -3,8 +3,10 @@
 Pure: inputs in, orders out. No I/O, no clock (``now`` is an argument, milliseconds since 1970), no tasks.
 
 An attempt is known by session, phase and fence, and is executed at most once here: a lower fence than the
-highest seen is refused, an equal one gets the known answer again, a higher one replaces what runs. At any
-moment at most one attempt of a phase is executed; its replacement waits until it has really ended.
+highest seen is refused, an equal one gets the known answer again, a higher one replaces what runs. Another
+attempt with an equal fence is refused: fences are sequences, and a server that lost its newest messages gives
+theirs anew. At any moment at most one attempt of a phase is executed; its replacement waits until it has
+really ended.
 """
 
 from collections import OrderedDict, deque
@@ -63,6 +65,8 @@ class _Attempt:
 
 class _Ended(NamedTuple):
     fence: int
+    attempt: int
+    dispatch_id: str | None
     said: SendReport | SendAck | None
     size: int
 
@@ -113,7 +117,7 @@ class Attempts:
         """A target came; ``unfit`` says why this runtime cannot execute it, if so."""
         phase = PhaseKey(target.session_id, target.phase_id)
         highest = self._highest(phase)
-        if highest is not None and target.fence < highest:
+        if highest is not None and (target.fence < highest or self._is_other(phase, target)):
             # Said aloud: after a power failure a journal may give fences out again that are in use here.
             reason = f"stale: fence {highest} is known here"
             answer = self._ack(target, accepted=False, reason=reason)
@@ -126,7 +130,7 @@ class Attempts:
             refusal = f"full: {HELD_MAX:,} attempts are held here"
         if refusal is not None:
             answer = self._ack(target, accepted=False, reason=refusal)
-            self._remember(attempt_key(target), answer)
+            self._remember(target, answer)
             return [*orders, self._note("target.refused", target, refusal), answer]
         key = attempt_key(target)
         attempt = self._held[key] = _Attempt(target)
@@ -144,7 +148,7 @@ class Attempts:
         if attempt is None or attempt.stage is _Stage.LINGERING:
             return []
         told = SendReport(key.session, self._final(attempt, outcome, now))
-        self._remember(key, told)
+        self._remember(attempt.target, told)
         orders: list[Order] = [] if attempt.superseded else [told]
         attempt.stage = _Stage.LINGERING
         return orders + self.release(key, now) if released else orders
@@ -190,7 +194,7 @@ class Attempts:
             if attempt.stage is _Stage.QUEUED:
                 answer = self._ack(attempt.target, accepted=False, reason=DRAINING)
                 self._let_go(key)
-                self._remember(key, answer)
+                self._remember(attempt.target, answer)
                 orders.append(answer)
         return orders
 
@@ -207,6 +211,14 @@ class Attempts:
             fences.append(ended.fence)
         return max(fences, default=None)
 
+    def _is_other(self, phase: PhaseKey, target: Target) -> bool:
+        """Whether the fence is known here from another attempt."""
+        held = self._held.get(attempt_key(target))
+        known = held.target if held is not None else self._ended.get(phase)
+        if known is None or known.fence != target.fence:
+            return False
+        return (known.attempt, known.dispatch_id) != (target.attempt, target.dispatch_id)
+
     def _repeat(self, phase: PhaseKey, target: Target) -> list[Order]:
         attempt = self._held.get(attempt_key(target))
         if attempt is not None and attempt.stage is not _Stage.LINGERING:
@@ -216,7 +228,12 @@ class Attempts:
             return orders if attempt.started is None else [*orders, self._running(attempt)]
         ended = self._ended.get(phase)
         if ended is None or ended.said is None:
-            return [self._note("target.repeated", target, "it has ended; its report is not kept any more")]
+            # Its report was confirmed. A planner that asks all the same has lost it, and has to target anew.
+            reason = f"stale: fence {target.fence} has ended here, and its report is not kept any more"
+            return [
+                self._note("target.refused", target, reason),
+                self._ack(target, accepted=False, reason=reason),
+            ]
         self._ended.move_to_end(phase)
         return [ended.said]
 
@@ -247,7 +264,7 @@ class Attempts:
             case _Stage.QUEUED:
                 self._let_go(key)
                 told = SendReport(key.session, self._final(attempt, Cancelled(reason), None))
-                self._remember(key, told)
+                self._remember(attempt.target, told)
                 return [told]
             case _Stage.RUNNING:
                 attempt.stage = _Stage.STOPPING
@@ -281,15 +298,15 @@ class Attempts:
             orders += [self._running(attempt), Start(attempt.target)]
         return orders
 
-    def _remember(self, key: AttemptKey, said: SendReport | SendAck) -> None:
-        phase = PhaseKey(key.session, key.phase)
+    def _remember(self, target: Target, said: SendReport | SendAck) -> None:
+        phase = PhaseKey(target.session_id, target.phase_id)
         old = self._ended.get(phase)
-        if old is not None and old.fence > key.fence:
+        if old is not None and old.fence > target.fence:
             return
         size = _REPORT_BYTES
         if isinstance(said, SendReport) and said.report.result is not msgspec.UNSET:
             size += len(bytes(said.report.result))
-        self._ended[phase] = _Ended(key.fence, said, size)
+        self._ended[phase] = _Ended(target.fence, target.attempt, target.dispatch_id, said, size)
         self._ended.move_to_end(phase)
         self._ended_bytes += size - (old.size if old else 0)
         while len(self._ended) > FENCES_REMEMBERED_MAX:
@@ -303,7 +320,7 @@ class Attempts:
             if self._ended_bytes <= REPORTS_REMEMBERED_BYTES_MAX // 2:
                 return
             if ended.said is not None:
-                self._ended[phase] = _Ended(ended.fence, None, 0)
+                self._ended[phase] = ended._replace(said=None, size=0)
                 self._ended_bytes -= ended.size
 
     # -- what is said ----------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import msgspec
 
 from planter_protocol.messages import Ack, Report, Target
 
-NoteEvent = Literal["target.refused", "target.repeated", "attempt.superseded", "control.ignored"]
+NoteEvent = Literal["target.refused", "attempt.superseded", "control.ignored"]
 
 
 class SendAck(msgspec.Struct, frozen=True):

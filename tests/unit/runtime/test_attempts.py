@@ -108,6 +108,22 @@ def test_a_lower_fence_than_the_highest_seen_is_refused() -> None:
     assert told(attempts.offer(target(fence=4), None, NOW)) == refusal
 
 
+@pytest.mark.parametrize("other", [{"attempt": 2}, {"dispatch_id": "proof of another key"}])
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_an_equal_fence_of_another_attempt_is_refused(other, has_ended) -> None:
+    """A server that lost its newest messages gives their sequences anew, and fences are sequences."""
+    attempts = Attempts("r1", slots=1)
+    attempts.offer(target(fence=5), None, NOW)
+    if has_ended:
+        attempts.finish(key(fence=5), Completed(), NOW)
+
+    orders = attempts.offer(msgspec.structs.replace(target(fence=5), **other), None, NOW)
+
+    assert told(orders) == ["target.refused", "a rejected: stale: fence 5 is known here"]
+    answered = [order.ack for order in orders if isinstance(order, SendAck)]
+    assert {field: getattr(answered[0], field) for field in other} == other
+
+
 def test_an_equal_fence_gets_what_is_known_again_and_is_not_executed_twice() -> None:
     attempts = Attempts("r1", slots=1)
     attempts.offer(target("a"), None, NOW)
@@ -243,7 +259,8 @@ def test_old_results_are_dropped_before_their_fences(monkeypatch) -> None:
         attempts.offer(target(phase), None, NOW)
         attempts.finish(key(phase), Completed(msgspec.Raw(b'"%s"' % (b"x" * 1_000))), NOW)
 
-    assert told(attempts.offer(target("a"), None, NOW)) == ["target.repeated"]
+    refusal = "a rejected: stale: fence 1 has ended here, and its report is not kept any more"
+    assert told(attempts.offer(target("a"), None, NOW)) == ["target.refused", refusal]
     assert told(attempts.offer(target("c"), None, NOW)) == ["c complete"]
 
 
