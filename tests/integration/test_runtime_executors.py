@@ -283,9 +283,9 @@ async def test_noop_completes_and_may_name_a_result(tmp_path) -> None:
 
 async def test_what_cannot_be_executed_is_rejected(tmp_path) -> None:
     async with planner_and_runtime(tmp_path, "--no-executor", "shell") as (planner, _):
-        await planner.offer("r1", target("a", {"shell": "true"}), target("b"), target("c", {"http": {}}))
+        await planner.offer("r1", target("a", {"shell": "true"}), target("b"), target("c", {"container": {}}))
         reasons = [(await planner.ack(phase, accepted=False))["reason"] for phase in "abc"]
 
-    assert reasons[0] == "no executor for shell here, only for noop, exec, python"
+    assert reasons[0] == "no executor for shell here, only for noop, exec, python, http"
     assert reasons[1] == "no handler here for the labels (none), and the phase has no x-run"
-    assert reasons[2].startswith("no executor for http")
+    assert reasons[2].startswith("no executor for container")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from planter_runtime.settings import Settings
 
 EXIT_USAGE = 2
-_KINDS = ("noop", "exec", "shell", "python")
+_KINDS = ("noop", "exec", "shell", "python", "http")
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -41,7 +41,13 @@ def _chosen(options: argparse.Namespace) -> "tuple[Settings, tuple[Handler, ...]
     """Settings and handlers; labels and capabilities of loaded Runtime objects are added to the flags'."""
     from planter_protocol.names import runtime_id  # noqa: PLC0415
     from planter_runtime.loading import load_runtimes  # noqa: PLC0415
-    from planter_runtime.settings import Settings, default_slots, nats_url, new_runtime_id  # noqa: PLC0415
+    from planter_runtime.settings import (  # noqa: PLC0415
+        Settings,
+        available_kinds,
+        default_slots,
+        nats_url,
+        new_runtime_id,
+    )
 
     workdir = options.workdir.resolve()
     runtimes = [found for module in options.module for found in load_runtimes(module, workdir)]
@@ -58,7 +64,7 @@ def _chosen(options: argparse.Namespace) -> "tuple[Settings, tuple[Handler, ...]
         or default_slots(),
         labels=labels,
         capabilities=tuple(sorted(capabilities.union(options.capability))),
-        executors=tuple(kind for kind in _KINDS if kind not in options.no_executor),
+        executors=tuple(kind for kind in available_kinds() if kind not in options.no_executor),
         workdir=workdir,
         drain_seconds=options.drain_timeout,
         lease_seconds=options.lease,

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from planter_protocol.names import random_token, runtime_id
 if TYPE_CHECKING:
     from planter_runtime.sdk import Runtime
 
-EXECUTOR_KINDS = ("noop", "exec", "shell", "python")
+EXECUTOR_KINDS = ("noop", "exec", "shell", "python", "http")
 DRAIN_SECONDS = 30.0
 LEASE_SECONDS = 15.0
 
@@ -28,11 +29,16 @@ class Settings(msgspec.Struct, frozen=True):
     slots: int
     labels: dict[str, str] = {}
     capabilities: tuple[str, ...] = ()
-    executors: tuple[str, ...] = EXECUTOR_KINDS
+    executors: tuple[str, ...] = ("noop", "exec", "shell", "python")
     workdir: Path = Path()
     """Absolute: where phases run."""
     drain_seconds: float = DRAIN_SECONDS
     lease_seconds: float = LEASE_SECONDS
+
+
+def available_kinds() -> tuple[str, ...]:
+    """The kinds of ``x-run`` that can be executed with what is installed here."""
+    return tuple(kind for kind in EXECUTOR_KINDS if kind != "http" or find_spec("httpx2") is not None)
 
 
 def nats_url(environment: Mapping[str, str] = os.environ) -> str:

@@ -308,6 +308,12 @@ _EXTENSIONS = {
         "phase with the same content has been before, and gets its result. In a phase with `x-foreach` the "
         "key has to use `item` or `index`: all its items would get one result.",
     ),
+    "PLT-1318": Explanation(
+        "x-run http not usable",
+        "`http: {url: https://host/path, method: POST, headers: {Accept: text/plain}, query: {page: 2}, "
+        "body: text, expect: [200, 404], followRedirects: false}`; only `url` is required. The arguments "
+        "under `with` are sent as JSON when there is no `body`.",
+    ),
 }
 
 CODES: dict[str, Explanation] = _READING | _SHAPE | _REFERENCES | _EXTENSIONS

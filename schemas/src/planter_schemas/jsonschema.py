@@ -12,6 +12,7 @@ from typing import Any
 from planter_schemas import limits
 from planter_schemas.conditions import CONCURRENCY_MAX, TRIGGER_RULES
 from planter_schemas.extensions import PRIORITY_LIMIT
+from planter_schemas.http_runs import EXPECT
 from planter_schemas.phases import ACTIONS, INSTANCE_MODES
 from planter_schemas.runs import PYTHON_TARGET
 
@@ -312,7 +313,7 @@ def _run() -> Schema:
             "examples": [["make", "site"]],
         },
         "shell": _text("A script for the shell.", minLength=1, examples=["make site"]),
-        "http": {"type": "object", "description": "An HTTP request."},
+        "http": _http(),
         "container": {"type": "object", "description": "A container image and its command."},
         "noop": {"type": ["object", "null"], "description": "Nothing; the phase is complete at once."},
     }
@@ -325,6 +326,29 @@ def _run() -> Schema:
     }
     run = _object("Run", "What the phase runs: exactly one way, and its settings.", properties)
     return {**run, "oneOf": [{"required": [way]} for way in ways]}
+
+
+def _http() -> Schema:
+    status: Schema = {
+        "anyOf": [
+            {"type": "integer", "minimum": 100, "maximum": 599},
+            {"type": "string", "pattern": f"^{EXPECT.pattern}$"},
+        ]
+    }
+    properties: Schema = {
+        "url": _text("Where to: an absolute address.", minLength=1, examples=["https://example.org/build"]),
+        "method": _text("GET without anything to send, else POST.", examples=["PUT"]),
+        "headers": _ref("textMap", "Headers of the request."),
+        "query": _ref("textMap", "Added to what the address has behind its `?`."),
+        "body": _text("What is sent, as text; without it, `with` is sent as JSON."),
+        "expect": {
+            "description": "Statuses that mean that it was done: numbers, or classes such as 2xx.",
+            "anyOf": [status, {"type": "array", "minItems": 1, "items": status}],
+            "default": "2xx",
+        },
+        "followRedirects": {"type": "boolean", "default": False, "description": "Go where it is sent to."},
+    }
+    return _object("HTTP request", "An HTTP request.", properties, required=("url",))
 
 
 def _retry_backoff() -> Schema:

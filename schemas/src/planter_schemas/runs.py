@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from planter_schemas.findings import Finding
+from planter_schemas.http_runs import read_http
 from planter_schemas.manifest import RUN_KINDS, Run
 from planter_schemas.problems import Path, shown, shown_list
 from planter_schemas.spelling import Fields, KeyTable, read_fields
@@ -87,6 +88,8 @@ def _way(context: Context, fields: Fields, kind: str) -> object:
         return _command(context, value, path)
     if kind == "shell":
         return usable_text(context, value, path, "`shell`")
+    if kind == "http":
+        return read_http(context, value, path)
     if kind == "noop" and value is None:
         return {}
     return free_object(context, value, path, f"`{kind}`")

@@ -19,7 +19,25 @@ def load(spec: str) -> Phase:
         ("python: 'site.build:main'", Run(python="site.build:main")),
         ("exec: [make, '']", Run(exec=("make", ""))),
         ("shell: 'a | b'", Run(shell="a | b")),
-        ("http: {url: x}", Run(http={"url": "x"})),
+        ("http: {url: 'https://h/x'}", Run(http={"url": "https://h/x"})),
+        (
+            (
+                "http: {url: '${{ phases.a.result }}', method: put, follow_redirects: true, "
+                "expect: [201, 4xx], headers: {Accept: '*/*'}, query: {page: 2}, body: hi, x-note: kept}"
+            ),
+            Run(
+                http={
+                    "url": "${{ phases.a.result }}",
+                    "method": "PUT",
+                    "followRedirects": True,
+                    "expect": ["201", "4xx"],
+                    "headers": {"Accept": "*/*"},
+                    "query": {"page": "2"},
+                    "body": "hi",
+                    "x-note": "kept",
+                }
+            ),
+        ),
         ("container: {image: x}", Run(container={"image": "x"})),
         ("noop: {}", Run(noop={})),
         ("noop: ", Run(noop={})),
@@ -61,6 +79,20 @@ def test_a_run_is_one_of_six_kinds(text: str, expected: Run) -> None:
         ("x-run: {shell: ''}", "PLT-1116"),
         ("x-run: {shell: [a]}", "PLT-1104"),
         ("x-run: {http: url}", "PLT-1104"),
+        ("x-run: {http: {method: GET}}", "PLT-1318"),
+        ("x-run: {http: {url: /here}}", "PLT-1318"),
+        ("x-run: {http: {url: 'ftp://h/'}}", "PLT-1318"),
+        ("x-run: {http: {url: 'https://me:secret@h/'}}", "PLT-1318"),
+        ("x-run: {http: {url: 'https://h/a b'}}", "PLT-1318"),
+        ("x-run: {http: {url: 'https://h:99999/'}}", "PLT-1318"),
+        ("x-run: {http: {url: 'https://h/', method: 'GET /'}}", "PLT-1318"),
+        ("x-run: {http: {url: 'https://h/', headers: {'a b': c}}}", "PLT-1318"),
+        ('x-run: {http: {url: "https://h/", headers: {a: "b\\r\\nc"}}}', "PLT-1318"),
+        ("x-run: {http: {url: 'https://h/', expect: []}}", "PLT-1318"),
+        ("x-run: {http: {url: 'https://h/', expect: [20]}}", "PLT-1318"),
+        ("x-run: {http: {url: 'https://h/', expect: true}}", "PLT-1318"),
+        ("x-run: {http: {url: 'https://h/', followRedirects: 'yes'}}", "PLT-1104"),
+        ("x-run: {http: {url: 'https://h/', timeout: 5s}}", "PLT-1102"),
         ("x-run: {noop: {}, withs: {}}", "PLT-1102"),
         ("x-run: {noop: {}, env: {A=B: c}}", "PLT-1116"),
         ("x-run: {noop: {}, env: {A: [b]}}", "PLT-1104"),

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from planter_runtime.executors.exec import ExecExecutor
 from planter_runtime.executors.executor import Execution, Executor
 from planter_runtime.executors.handlers import HandlerExecutor
+from planter_runtime.executors.http import HttpExecutor
 from planter_runtime.executors.noop import NoopExecutor
 from planter_runtime.executors.process import ProcessGroups
 from planter_runtime.executors.python import PythonExecutor
 from planter_runtime.executors.shell import ShellExecutor
 from planter_runtime.sdk import Handler
+from planter_runtime.settings import available_kinds
 from planter_runtime.work import HANDLER
 
 __all__ = ["Execution", "Executor", "executors_for"]
@@ -24,7 +26,11 @@ def executors_for(
         "exec": ExecExecutor(groups),
         "shell": ShellExecutor(groups),
         "python": PythonExecutor(groups),
+        "http": HttpExecutor(),
     }
     if unknown := sorted(set(kinds) - set(known)):
         raise ValueError(f"unknown executors {', '.join(unknown)}: there are {', '.join(known)}")
+    if missing := sorted(set(kinds) - set(available_kinds())):
+        extras = ", ".join(f"planter-runtime[{kind}]" for kind in missing)
+        raise ValueError(f"executors {', '.join(missing)} need a library that is not installed: {extras}")
     return {**{kind: known[kind] for kind in kinds}, HANDLER: HandlerExecutor(handlers)}
