@@ -86,7 +86,7 @@ async def test_it_registers_with_all_that_a_planner_needs(tmp_path) -> None:
     assert (beat["runtimeId"], beat["slots"], beat["leaseMs"]) == ("r1", 3, 1500)
     assert beat["labels"] == {"a": "b", "zone": "x", "*": "*"}
     assert {"phase": "hello", "loud": "yes"} in beat["handlers"]
-    assert beat["executors"] == ["noop", "exec", "shell", "python"]
+    assert beat["executors"] == ["noop", "exec", "shell", "python", "http"]
     assert beat["capabilities"] == ["gpu"]
     assert beat["pid"] == runtime.process.pid
 

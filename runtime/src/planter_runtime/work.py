@@ -1,5 +1,6 @@
 """One attempt as executors see it, and the reading of ``x-run``."""
 
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,31 @@ from planter_runtime.errors import RunUnusable
 RunKind = Literal["noop", "exec", "shell", "python", "http", "container"]
 HANDLER = "handler"
 """The kind of a target without ``run``: its labels choose a handler."""
+
+
+class Limits(msgspec.Struct, frozen=True, rename="camel"):
+    """What a program may use; None: no limit. All but ``output`` hold for each of its processes."""
+
+    memory: int | None = None
+    """Bytes of address space."""
+    cpu: int | None = None
+    """Seconds of processor time."""
+    open_files: int | None = None
+    file_size: int | None = None
+    """Bytes of a file that it writes."""
+    output: int | None = None
+    """Bytes of stdout and stderr of the whole attempt."""
+
+    def broken_by(self, status: int) -> str | None:
+        """Which limit the signal that ended a process tells of, for people; None when it tells of none."""
+        if status == -signal.SIGXCPU and self.cpu is not None:
+            return f"used more than {self.cpu} s of processor time (limits.cpu)"
+        if status == -signal.SIGXFSZ and self.file_size is not None:
+            return f"wrote a file of more than {self.file_size:,} bytes (limits.fileSize)"
+        return None
+
+
+NO_LIMITS = Limits()
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -30,6 +56,7 @@ class Run(msgspec.Struct, frozen=True):
     """A JSON object, passed on as it is."""
     env: dict[str, str] = {}
     cwd: str | None = None
+    limits: Limits = NO_LIMITS
 
     @property
     def kind(self) -> RunKind:

@@ -314,6 +314,11 @@ _EXTENSIONS = {
         "body: text, expect: [200, 404], followRedirects: false}`; only `url` is required. The arguments "
         "under `with` are sent as JSON when there is no `body`.",
     ),
+    "PLT-1319": Explanation(
+        "x-run limits not usable",
+        "`limits: {memory: 512MiB, cpu: 30s, openFiles: 256, fileSize: 1GiB, output: 10MiB}`: sizes are "
+        "bytes, or a number with KiB, MiB, GiB (1024) or kB, MB, GB (1000).",
+    ),
 }
 
 CODES: dict[str, Explanation] = _READING | _SHAPE | _REFERENCES | _EXTENSIONS

@@ -14,7 +14,9 @@ from planter_schemas.conditions import CONCURRENCY_MAX, TRIGGER_RULES
 from planter_schemas.extensions import PRIORITY_LIMIT
 from planter_schemas.http_runs import EXPECT
 from planter_schemas.phases import ACTIONS, INSTANCE_MODES
+from planter_schemas.run_limits import OPEN_FILES_MIN
 from planter_schemas.runs import PYTHON_TARGET
+from planter_schemas.sizes import SIZE
 
 ID = "https://planter.dev/schemas/v1/phase-manifest.schema.json"
 FILE = FilePath(__file__).with_name("phase-manifest.schema.json")
@@ -323,9 +325,35 @@ def _run() -> Schema:
         "env": _ref("textMap", "Environment variables.", examples=[{"LANG": "C.UTF-8"}]),
         "timeout": _ref("duration", "How long one attempt may take."),
         "cwd": _text("The folder to run in.", minLength=1),
+        "limits": _limits(),
     }
     run = _object("Run", "What the phase runs: exactly one way, and its settings.", properties)
     return {**run, "oneOf": [{"required": [way]} for way in ways]}
+
+
+def _limits() -> Schema:
+    def size(description: str) -> Schema:
+        return {
+            "description": description,
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "string", "pattern": f"^{SIZE.pattern}$"},
+            ],
+            "examples": ["512MiB"],
+        }
+
+    properties: Schema = {
+        "memory": size("Address space of each process."),
+        "cpu": _ref("duration", "Processor time of each process."),
+        "openFiles": {
+            "type": "integer",
+            "minimum": OPEN_FILES_MIN,
+            "description": "How many files each process may have open.",
+        },
+        "fileSize": size("Of a file that it writes."),
+        "output": size("Of all that an attempt writes to stdout and stderr."),
+    }
+    return _object("Limits", "What a program may use of the machine.", properties)
 
 
 def _http() -> Schema:

@@ -60,6 +60,37 @@ class Backoff(_Frozen):
     jitter: float = 0.1
 
 
+class RunLimits(_Frozen):
+    """What a program may use, from ``x-run.limits``; None: no limit.
+
+    Attributes:
+        memory: bytes of address space of each process.
+        cpu_seconds: seconds of processor time of each process.
+        open_files: how many files each process may have open.
+        file_size: bytes of a file that it writes.
+        output: bytes of stdout and stderr of an attempt.
+        extensions: ``x-`` keys.
+    """
+
+    memory: int | None = None
+    cpu_seconds: int | None = None
+    open_files: int | None = None
+    file_size: int | None = None
+    output: int | None = None
+    extensions: dict[str, Any] = Field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The canonical spelling: bytes, seconds and numbers."""
+        found = {
+            "memory": self.memory,
+            "cpu": self.cpu_seconds,
+            "openFiles": self.open_files,
+            "fileSize": self.file_size,
+            "output": self.output,
+        }
+        return {key: value for key, value in found.items() if value is not None} | self.extensions
+
+
 class Run(_Frozen):
     """What a phase runs, from ``x-run``: exactly one of the first six is set.
 
@@ -74,6 +105,7 @@ class Run(_Frozen):
         env: environment variables, all strings.
         timeout_ms: milliseconds that one attempt may take.
         cwd: the folder to run in.
+        limits: what it may use of the machine.
         extensions: ``x-`` keys inside of ``x-run``.
     """
 
@@ -87,6 +119,7 @@ class Run(_Frozen):
     env: dict[str, str] = Field(default_factory=dict)
     timeout_ms: int | None = None
     cwd: str | None = None
+    limits: RunLimits | None = None
     extensions: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -110,6 +143,8 @@ class Run(_Frozen):
             result["timeout"] = format_duration(self.timeout_ms)
         if self.cwd is not None:
             result["cwd"] = self.cwd
+        if self.limits is not None:
+            result["limits"] = self.limits.to_json()
         return {**result, **self.extensions}
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from planter_schemas import Backoff, Phase, Run, load_manifest
+from planter_schemas.manifest import RunLimits
 
 
 def load(spec: str) -> Phase:
@@ -20,6 +21,13 @@ def load(spec: str) -> Phase:
         ("exec: [make, '']", Run(exec=("make", ""))),
         ("shell: 'a | b'", Run(shell="a | b")),
         ("http: {url: 'https://h/x'}", Run(http={"url": "https://h/x"})),
+        (
+            "shell: a, limits: {memory: 512MiB, cpu: 1500ms, open_files: 64, fileSize: 1kB, output: 10}",
+            Run(
+                shell="a",
+                limits=RunLimits(memory=2**29, cpu_seconds=2, open_files=64, file_size=1000, output=10),
+            ),
+        ),
         (
             (
                 "http: {url: '${{ phases.a.result }}', method: put, follow_redirects: true, "
@@ -80,6 +88,14 @@ def test_a_run_is_one_of_six_kinds(text: str, expected: Run) -> None:
         ("x-run: {shell: [a]}", "PLT-1104"),
         ("x-run: {http: url}", "PLT-1104"),
         ("x-run: {http: {method: GET}}", "PLT-1318"),
+        ("x-run: {shell: a, limits: 1GiB}", "PLT-1104"),
+        ("x-run: {shell: a, limits: {ram: 1GiB}}", "PLT-1102"),
+        ("x-run: {shell: a, limits: {memory: much}}", "PLT-1319"),
+        ("x-run: {shell: a, limits: {memory: 0}}", "PLT-1319"),
+        ("x-run: {shell: a, limits: {memory: 9999TiB}}", "PLT-1319"),
+        ("x-run: {shell: a, limits: {cpu: 0}}", "PLT-1319"),
+        ("x-run: {shell: a, limits: {openFiles: 3}}", "PLT-1319"),
+        ("x-run: {shell: a, limits: {openFiles: true}}", "PLT-1319"),
         ("x-run: {http: {url: /here}}", "PLT-1318"),
         ("x-run: {http: {url: 'ftp://h/'}}", "PLT-1318"),
         ("x-run: {http: {url: 'https://me:secret@h/'}}", "PLT-1318"),

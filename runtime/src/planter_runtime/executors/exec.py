@@ -4,8 +4,8 @@ import os
 
 from planter_runtime.executors.executor import Execution
 from planter_runtime.executors.process import (
-    CannotStart,
     Command,
+    NotDone,
     ProcessGroups,
     environment,
     outcome_of,
@@ -41,7 +41,8 @@ async def run_command(
     assert work.run is not None
     variables = {"PLANTER_WITH": bytes(work.run.arguments).decode(), **environment(work, os.environ)}
     try:
-        status = await run_child(Command(argv, work.folder, variables), execution, groups)
-    except CannotStart as error:
+        command = Command(argv, work.folder, variables, limits=work.run.limits)
+        status = await run_child(command, execution, groups)
+    except NotDone as error:
         return error.failure
-    return with_last_line(outcome_of(status, shown), execution.log.last_error_line)
+    return with_last_line(outcome_of(status, shown, work.run.limits), execution.log.last_error_line)

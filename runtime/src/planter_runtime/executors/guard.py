@@ -1,7 +1,8 @@
-"""``python -I -S guard.py``: kills what a runtime has started when the runtime is gone, however it went.
+"""``python -I -S guard.py LIFE``: kills what a runtime has started when the runtime is gone, however it went.
 
 Reads ``+<group>`` and ``-<group>`` lines from stdin, whose other end only the runtime has. At its end the
-runtime has died, even by kill -9: every process group that was added and not removed gets SIGKILL.
+runtime has died, even by kill -9: every process group that was added and not removed gets SIGKILL, and so
+does everything else whose environment bears a mark of that life (``strays``).
 
 A process of its own, because the alternative (``PR_SET_PDEATHSIG`` between fork and exec) reaches no
 grandchildren, and makes each start eight times slower: Python uses vfork only when nothing runs in between.
@@ -10,6 +11,7 @@ grandchildren, and makes each start eight times slower: Python uses vfork only w
 import os
 import signal
 import sys
+from pathlib import Path
 
 
 def main() -> None:
@@ -24,6 +26,29 @@ def main() -> None:
             os.killpg(group, signal.SIGKILL)
         except OSError:
             continue
+    mark = f"PLANTER_CHILD={sys.argv[1]}.".encode()
+    while left := [pid for pid in _processes() if _bears(pid, mark)]:
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                continue
+
+
+def _processes() -> list[int]:
+    try:
+        return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    except OSError:
+        return []
+
+
+def _bears(pid: int, mark: bytes) -> bool:
+    """False for a zombie, which has no environment any more."""
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+    return any(part.startswith(mark) for part in variables.split(b"\0"))
 
 
 if __name__ == "__main__":

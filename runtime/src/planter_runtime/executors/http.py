@@ -19,7 +19,7 @@ import msgspec
 from planter_protocol.messages import Failure
 from planter_runtime.executors.executor import Execution
 from planter_runtime.outcomes import RESULT_BYTES_MAX, Failed, Outcome, completed, cut
-from planter_runtime.work import Work
+from planter_runtime.work import NO_LIMITS, Work
 
 if TYPE_CHECKING:
     import httpx2
@@ -52,8 +52,8 @@ class HttpExecutor:
     def unfit(self, work: Work) -> str | None:
         """What is wrong with the request, if it cannot even be made."""
         assert work.run is not None
-        if work.run.env or work.run.cwd:
-            return "x-run.http runs no program: it takes no `env` and no `cwd`"
+        if work.run.env or work.run.cwd or work.run.limits != NO_LIMITS:
+            return "x-run.http runs no program: it takes no `env`, no `cwd` and no `limits`"
         try:
             request = msgspec.convert(work.run.http, HttpRequest)
         except msgspec.ValidationError as error:

@@ -1,7 +1,7 @@
 """Child processes: a session of their own, a clean environment, and nothing left of them afterwards.
 
 When the runtime is gone, even by kill -9, its guard kills the groups of all children (``guard``). What has
-left its group (``setsid``) is out of reach; under systemd or in a container it ends with the service.
+left its group (``setsid``) is found by its environment (``strays``).
 """
 
 import contextlib
@@ -19,13 +19,15 @@ import msgspec
 import structlog
 
 from planter_protocol.messages import Failure
+from planter_protocol.names import random_token
 from planter_runtime import progress
-from planter_runtime.executors import guard
+from planter_runtime.executors import guard, strays
 from planter_runtime.executors.executor import Execution
 from planter_runtime.executors.heartbeats import HeartbeatPipe
+from planter_runtime.executors.limits import limited
 from planter_runtime.outcomes import Completed, Failed, Outcome, cut, failed
 from planter_runtime.phase_log import PhaseLog
-from planter_runtime.work import Work
+from planter_runtime.work import NO_LIMITS, Limits, Work
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +37,8 @@ LAST_WORDS_SECONDS = 0.5
 """After the child has ended, a pipe that stays open and silent for this long is closed."""
 LAST_WORDS_SECONDS_MAX = 5.0
 READ_BYTES = 64 * 1024
+OUTPUT_BYTES_MAX = 256 * 1024 * 1024
+"""Of one attempt, unless ``limits.output`` says otherwise: what runs wild must not fill the server's disk."""
 
 INHERITED = (
     "PATH HOME LANG LC_ALL LC_CTYPE TZ TMPDIR USER LOGNAME SHELL VIRTUAL_ENV".split()  # noqa: SIM905
@@ -51,6 +55,15 @@ class ProcessGroups:
     def __init__(self) -> None:
         self._groups: set[int] = set()
         self._guard: subprocess.Popen[bytes] | None = None
+        self._life = random_token(12)
+        self._started = 0
+
+    def new_mark(self) -> str:
+        """What the next child bears in its environment, so that whatever it starts is known as its own."""
+        if self._started == 0:
+            strays.adopt_orphans()
+        self._started += 1
+        return f"{self._life}.{self._started}"
 
     def add(self, group: int) -> None:
         """A group was started."""
@@ -83,12 +96,14 @@ class ProcessGroups:
         """At the first child: a runtime that only has handlers needs none."""
         try:
             self._guard = subprocess.Popen(
-                [sys.executable, "-I", "-S", guard.__file__],
+                [sys.executable, "-I", "-S", guard.__file__, self._life],
                 bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
+                # It outlives us, even if we are ourselves a phase of a runtime that ends what bears our mark.
+                env={name: text for name, text in os.environ.items() if name != strays.MARK},
             )
         except OSError as error:
             log.warning("guard.absent", error=str(error))
@@ -119,14 +134,23 @@ class Command(msgspec.Struct, frozen=True):
     pass_fds: tuple[int, ...] = ()
     hand_over: tuple[int, ...] = ()
     """Like ``pass_fds``, and closed on our side as soon as the child has them."""
+    limits: Limits = NO_LIMITS
 
 
-class CannotStart(Exception):
-    """The process could not be started; ``failure`` says why."""
+class NotDone(Exception):
+    """The process was not started, or not let go on; ``failure`` says why."""
 
     def __init__(self, failure: Failed) -> None:
         self.failure = failure
         super().__init__(failure.failure.message)
+
+
+class CannotStart(NotDone):
+    """The program or the folder is missing, or the system refuses."""
+
+
+class TooMuchOutput(NotDone):
+    """It wrote more than its limit, and was ended."""
 
 
 def environment(work: Work, source: Mapping[str, str]) -> dict[str, str]:
@@ -174,12 +198,17 @@ async def run_process(
     """Run a child to its end, its output to the log; returns its status, negative for a signal.
 
     ``extra`` are further pipes to read, by descriptor; they are closed here. Cancelled, it sends SIGTERM to
-    the whole group and SIGKILL ``TERM_SECONDS`` later. Whatever is left of the group afterwards is killed.
+    the whole group and SIGKILL ``TERM_SECONDS`` later. Whatever is left of the group afterwards is killed, so
+    is what has left it.
 
     Raises:
         CannotStart: the program or the folder is missing, or the system refuses.
+        TooMuchOutput: it was ended because it wrote more than it may.
     """
     extra = extra or {}
+    mark = groups.new_mark()
+    environment = {**command.environment, strays.MARK: mark}
+    command = limited(msgspec.structs.replace(command, environment=environment))
     try:
         child = _Child(_popen(command), groups)
     except CannotStart:
@@ -190,9 +219,11 @@ async def run_process(
         for fd in command.hand_over:
             os.close(fd)
     stdout, stderr = child.pipes
+    ending = anyio.CancelScope()
+    meter = _Meter(command.limits.output or OUTPUT_BYTES_MAX, ending)
     pumps = [
-        _Pump(stdout, _to_log(output, "stdout")),
-        _Pump(stderr, _to_log(output, "stderr")),
+        _Pump(stdout, _to_log(output, "stdout", meter)),
+        _Pump(stderr, _to_log(output, "stderr", meter)),
         *(_Pump(fd, consume) for fd, consume in extra.items()),
     ]
     status = -signal.SIGKILL.value
@@ -201,7 +232,10 @@ async def run_process(
             for pump in pumps:
                 tasks.start_soon(pump.run)
             try:
-                await child.ended()
+                with ending:
+                    await child.ended()
+                if ending.cancelled_caught:
+                    await child.terminate()
             except anyio.get_cancelled_exc_class():
                 with anyio.CancelScope(shield=True):
                     await child.terminate()
@@ -210,16 +244,23 @@ async def run_process(
                 status = child.bury()
                 for pump in pumps:
                     pump.child_has_ended()
+                with anyio.CancelScope(shield=True):
+                    await strays.end_strays(mark)
     finally:
         for pump in pumps:
             pump.close()
+    if ending.cancelled_caught:
+        message = f"it wrote more than {meter.bytes_max:,} bytes of output (limits.output), and was ended"
+        raise TooMuchOutput(Failed(Failure(message=message, kind="limit", retryable=False)))
     return status
 
 
-def outcome_of(status: int, program: str) -> Outcome:
+def outcome_of(status: int, program: str, limits: Limits = NO_LIMITS) -> Outcome:
     """What the exit status of a program means."""
     if status == 0:
         return Completed()
+    if (broken := limits.broken_by(status)) is not None:
+        return Failed(Failure(message=cut(f"{program} {broken}"), kind="limit"))
     if status > 0:
         message = f"{program} exited with code {status}"
         return Failed(Failure(message=cut(message), kind="exit", exit_code=status))
@@ -318,10 +359,29 @@ class _Pump:
         os.close(self._fd)
 
 
-def _to_log(log: PhaseLog, stream: str) -> Consumer:
+class _Meter:
+    """Counts the output of a child; ends it when there is too much."""
+
+    def __init__(self, bytes_max: int, ending: anyio.CancelScope) -> None:
+        self.bytes_max = bytes_max
+        self._left = bytes_max
+        self._ending = ending
+
+    def take(self, data: bytes) -> bytes:
+        """As much of it as the log may have."""
+        taken = data[: max(0, self._left)]
+        self._left -= len(data)
+        if self._left < 0:
+            self._ending.cancel()
+        return taken
+
+
+def _to_log(log: PhaseLog, stream: str, meter: _Meter) -> Consumer:
     async def consume(data: bytes) -> None:
-        log.write("stderr" if stream == "stderr" else "stdout", data)
-        await log.room()
+        taken = meter.take(data)
+        if taken:
+            log.write("stderr" if stream == "stderr" else "stdout", taken)
+            await log.room()
 
     return consume
 

@@ -14,8 +14,8 @@ import msgspec
 from planter_runtime import child
 from planter_runtime.executors.executor import Execution
 from planter_runtime.executors.process import (
-    CannotStart,
     Command,
+    NotDone,
     ProcessGroups,
     environment,
     outcome_of,
@@ -65,13 +65,14 @@ class PythonExecutor:
                     environment=environment(work, os.environ),
                     pass_fds=(call.fileno(),),
                     hand_over=(writer,),
+                    limits=work.run.limits,
                 )
                 status = await run_child(command, execution, self._groups, {reader: collect})
-        except CannotStart as error:
+        except NotDone as error:
             return error.failure
         name = f"`{work.run.python}`"
         if status != 0:
-            return with_last_line(outcome_of(status, name), execution.log.last_error_line)
+            return with_last_line(outcome_of(status, name, work.run.limits), execution.log.last_error_line)
         return _read(bytes(answer), name)
 
 
