@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 EXIT_USAGE = 2
 _KINDS = ("noop", "exec", "shell", "python", "http")
+_LEVELS = ("none", "files", "strict")
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -66,6 +67,7 @@ def _chosen(options: argparse.Namespace) -> "tuple[Settings, tuple[Handler, ...]
         capabilities=tuple(sorted(capabilities.union(options.capability))),
         executors=tuple(kind for kind in available_kinds() if kind not in options.no_executor),
         workdir=workdir,
+        isolation=options.isolation,
         drain_seconds=options.drain_timeout,
         lease_seconds=options.lease,
     )
@@ -91,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--no-executor", action="append", default=[], choices=_KINDS, help="do not execute this kind of x-run"
     )
+    add("--isolation", choices=_LEVELS, default="none", help="of every program, at least [none]")
     add("--drain-timeout", type=_seconds, default=30.0, metavar="S", help="for what runs at the end [30]")
     add("--lease", type=_lease, default=15.0, metavar="S", help="silence that means lost [15]")
     add("--workdir", type=_folder, default=Path(), metavar="DIR", help="where phases run [here]")

@@ -85,7 +85,7 @@ class Agent:
         self._nc = nc
         self._tasks = tasks
         self._handlers = tuple(handlers)
-        self._executors = executors_for(settings.executors, handlers, groups)
+        self._executors = executors_for(settings.executors, handlers, groups, settings.isolation)
         self._attempts = Attempts(settings.runtime_id, settings.slots)
         self._running: dict[AttemptKey, _Running] = {}
         self._state: Literal["ready", "draining", "gone"] = "ready"

@@ -11,6 +11,7 @@ import msgspec
 
 from planter_protocol.connection import DEFAULT_URL
 from planter_protocol.names import random_token, runtime_id
+from planter_runtime.work import Isolation
 
 if TYPE_CHECKING:
     from planter_runtime.sdk import Runtime
@@ -32,6 +33,8 @@ class Settings(msgspec.Struct, frozen=True):
     executors: tuple[str, ...] = ("noop", "exec", "shell", "python")
     workdir: Path = Path()
     """Absolute: where phases run."""
+    isolation: Isolation = "none"
+    """The least that every program and function gets."""
     drain_seconds: float = DRAIN_SECONDS
     lease_seconds: float = LEASE_SECONDS
 

@@ -11,6 +11,8 @@ from planter_protocol.messages import Target
 from planter_runtime.errors import RunUnusable
 
 RunKind = Literal["noop", "exec", "shell", "python", "http", "container"]
+Isolation = Literal["none", "files", "strict"]
+"""What a program can see and change, see ``executors.isolation``; each is stronger than the one before."""
 HANDLER = "handler"
 """The kind of a target without ``run``: its labels choose a handler."""
 
@@ -57,6 +59,7 @@ class Run(msgspec.Struct, frozen=True):
     env: dict[str, str] = {}
     cwd: str | None = None
     limits: Limits = NO_LIMITS
+    isolation: Isolation = "none"
 
     @property
     def kind(self) -> RunKind:

@@ -13,6 +13,7 @@ from planter_schemas import limits
 from planter_schemas.conditions import CONCURRENCY_MAX, TRIGGER_RULES
 from planter_schemas.extensions import PRIORITY_LIMIT
 from planter_schemas.http_runs import EXPECT
+from planter_schemas.manifest import ISOLATION
 from planter_schemas.phases import ACTIONS, INSTANCE_MODES
 from planter_schemas.run_limits import OPEN_FILES_MIN
 from planter_schemas.runs import PYTHON_TARGET
@@ -326,6 +327,11 @@ def _run() -> Schema:
         "timeout": _ref("duration", "How long one attempt may take."),
         "cwd": _text("The folder to run in.", minLength=1),
         "limits": _limits(),
+        "isolation": {
+            "enum": list(ISOLATION),
+            "default": "none",
+            "description": "files: it writes into the work folder only; strict: it sees little else.",
+        },
     }
     run = _object("Run", "What the phase runs: exactly one way, and its settings.", properties)
     return {**run, "oneOf": [{"required": [way]} for way in ways]}

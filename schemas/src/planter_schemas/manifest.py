@@ -12,6 +12,8 @@ from planter_schemas.variables import escape
 Action: TypeAlias = Literal["raise", "continue", "abort", "log"]
 InstanceMode: TypeAlias = Literal["immediate", "onUse"]
 RunKind: TypeAlias = Literal["python", "exec", "shell", "http", "container", "noop"]
+Isolation: TypeAlias = Literal["none", "files", "strict"]
+ISOLATION: tuple[Isolation, ...] = ("none", "files", "strict")
 RUN_KINDS: tuple[RunKind, ...] = ("python", "exec", "shell", "http", "container", "noop")
 
 
@@ -106,6 +108,7 @@ class Run(_Frozen):
         timeout_ms: milliseconds that one attempt may take.
         cwd: the folder to run in.
         limits: what it may use of the machine.
+        isolation: what it can see and change.
         extensions: ``x-`` keys inside of ``x-run``.
     """
 
@@ -120,6 +123,7 @@ class Run(_Frozen):
     timeout_ms: int | None = None
     cwd: str | None = None
     limits: RunLimits | None = None
+    isolation: Isolation | None = None
     extensions: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -145,6 +149,8 @@ class Run(_Frozen):
             result["cwd"] = self.cwd
         if self.limits is not None:
             result["limits"] = self.limits.to_json()
+        if self.isolation is not None:
+            result["isolation"] = self.isolation
         return {**result, **self.extensions}
 
 

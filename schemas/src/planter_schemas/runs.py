@@ -5,12 +5,13 @@ from typing import Any
 
 from planter_schemas.findings import Finding
 from planter_schemas.http_runs import read_http
-from planter_schemas.manifest import RUN_KINDS, Run
+from planter_schemas.manifest import ISOLATION, RUN_KINDS, Run
 from planter_schemas.problems import Path, shown, shown_list
 from planter_schemas.run_limits import read_limits
 from planter_schemas.spelling import Fields, KeyTable, read_fields
 from planter_schemas.values import (
     Context,
+    choice,
     duration_ms,
     free_object,
     free_value,
@@ -21,7 +22,7 @@ from planter_schemas.values import (
     usable_text,
 )
 
-RUN = KeyTable("x-run", [*RUN_KINDS, "with", "env", "timeout", "cwd", "limits"])
+RUN = KeyTable("x-run", [*RUN_KINDS, "with", "env", "timeout", "cwd", "limits", "isolation"])
 PYTHON_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
 
@@ -52,6 +53,9 @@ def _read_settings(context: Context, fields: Fields, found: dict[str, Any]) -> N
         found["cwd"] = usable_text(context, fields.get("cwd"), fields.path_of("cwd"), "`cwd`")
     if "limits" in fields:
         found["limits"] = read_limits(context, fields.get("limits"), fields.path_of("limits"))
+    if "isolation" in fields:
+        place = fields.path_of("isolation")
+        found["isolation"] = choice(context, fields.get("isolation"), place, "`isolation`", ISOLATION)
     found["extensions"] = {
         key: free_value(context, item, (*fields.path, key)) for key, item in fields.extensions.items()
     }

@@ -12,20 +12,20 @@ from planter_runtime.executors.python import PythonExecutor
 from planter_runtime.executors.shell import ShellExecutor
 from planter_runtime.sdk import Handler
 from planter_runtime.settings import available_kinds
-from planter_runtime.work import HANDLER
+from planter_runtime.work import HANDLER, Isolation
 
 __all__ = ["Execution", "Executor", "executors_for"]
 
 
 def executors_for(
-    kinds: Sequence[str], handlers: Sequence[Handler], groups: ProcessGroups
+    kinds: Sequence[str], handlers: Sequence[Handler], groups: ProcessGroups, isolation: Isolation = "none"
 ) -> dict[str, Executor]:
     """The executors of the named kinds, and the one for handlers. Unknown kinds are a ValueError."""
     known: dict[str, Executor] = {
         "noop": NoopExecutor(),
-        "exec": ExecExecutor(groups),
-        "shell": ShellExecutor(groups),
-        "python": PythonExecutor(groups),
+        "exec": ExecExecutor(groups, isolation),
+        "shell": ShellExecutor(groups, isolation),
+        "python": PythonExecutor(groups, isolation),
         "http": HttpExecutor(),
     }
     if unknown := sorted(set(kinds) - set(known)):

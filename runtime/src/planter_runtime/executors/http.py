@@ -52,8 +52,9 @@ class HttpExecutor:
     def unfit(self, work: Work) -> str | None:
         """What is wrong with the request, if it cannot even be made."""
         assert work.run is not None
-        if work.run.env or work.run.cwd or work.run.limits != NO_LIMITS:
-            return "x-run.http runs no program: it takes no `env`, no `cwd` and no `limits`"
+        run = work.run
+        if run.env or run.cwd or run.limits != NO_LIMITS or run.isolation != "none":
+            return "x-run.http runs no program: it takes no `env`, `cwd`, `limits` or `isolation`"
         try:
             request = msgspec.convert(work.run.http, HttpRequest)
         except msgspec.ValidationError as error:

@@ -4,27 +4,26 @@ Between fork and exec Python may do nothing but what its own C code does (``pree
 not safe beside threads), and set from outside a moment later they would not hold for what it started by then.
 """
 
-import os
-import shutil
-from typing import TYPE_CHECKING
-
 import msgspec
 
+from planter_runtime.executors.command import Command, check_program
 from planter_runtime.work import Limits
-
-if TYPE_CHECKING:
-    from planter_runtime.executors.process import Command
 
 _BLOCK = 512
 """Bytes, of ``ulimit -f`` (POSIX)."""
 _KIB = 1024
 
 
-def limited(command: "Command") -> "Command":
-    """The command that sets the limits of this one and then becomes it; the same one without any."""
+def limited(command: Command) -> Command:
+    """The command that sets the limits of this one and then becomes it; the same one without any.
+
+    Raises:
+        CannotStart: the program is not there, or may not be executed.
+    """
     script = _script(command.limits)
-    if not script or not _is_there(command):
-        return command  # what is not there is found out by starting it
+    if not script:
+        return command
+    check_program(command)
     argv = ("/bin/sh", "-c", f'{script}exec "$@"', command.argv[0], *command.argv)
     return msgspec.structs.replace(command, argv=argv)
 
@@ -40,10 +39,3 @@ def _script(limits: Limits) -> str:
     if limits.file_size is not None:
         wanted.append(f"ulimit -f {-(-limits.file_size // _BLOCK)}")
     return "".join(f"{line} || exit 125; " for line in wanted)
-
-
-def _is_there(command: "Command") -> bool:
-    program = command.argv[0]
-    if os.sep in program:
-        return os.access(command.folder / program, os.X_OK)
-    return shutil.which(program, path=command.environment.get("PATH", os.defpath)) is not None

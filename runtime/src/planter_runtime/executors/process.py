@@ -11,7 +11,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
 import anyio
@@ -22,12 +22,14 @@ from planter_protocol.messages import Failure
 from planter_protocol.names import random_token
 from planter_runtime import progress
 from planter_runtime.executors import guard, strays
+from planter_runtime.executors.command import CannotStart, Command, TooMuchOutput, absent, forbidden, refused
 from planter_runtime.executors.executor import Execution
 from planter_runtime.executors.heartbeats import HeartbeatPipe
+from planter_runtime.executors.isolation import isolated
 from planter_runtime.executors.limits import limited
-from planter_runtime.outcomes import Completed, Failed, Outcome, cut, failed
+from planter_runtime.outcomes import Completed, Failed, Outcome, cut
 from planter_runtime.phase_log import PhaseLog
-from planter_runtime.work import NO_LIMITS, Limits, Work
+from planter_runtime.work import Work
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +41,8 @@ LAST_WORDS_SECONDS_MAX = 5.0
 READ_BYTES = 64 * 1024
 OUTPUT_BYTES_MAX = 256 * 1024 * 1024
 """Of one attempt, unless ``limits.output`` says otherwise: what runs wild must not fill the server's disk."""
+
+_SIGNALLED = 128
 
 INHERITED = (
     "PATH HOME LANG LC_ALL LC_CTYPE TZ TMPDIR USER LOGNAME SHELL VIRTUAL_ENV".split()  # noqa: SIM905
@@ -125,34 +129,6 @@ class ProcessGroups:
             self._guard = None
 
 
-class Command(msgspec.Struct, frozen=True):
-    """A process to start."""
-
-    argv: tuple[str, ...]
-    folder: Path
-    environment: dict[str, str]
-    pass_fds: tuple[int, ...] = ()
-    hand_over: tuple[int, ...] = ()
-    """Like ``pass_fds``, and closed on our side as soon as the child has them."""
-    limits: Limits = NO_LIMITS
-
-
-class NotDone(Exception):
-    """The process was not started, or not let go on; ``failure`` says why."""
-
-    def __init__(self, failure: Failed) -> None:
-        self.failure = failure
-        super().__init__(failure.failure.message)
-
-
-class CannotStart(NotDone):
-    """The program or the folder is missing, or the system refuses."""
-
-
-class TooMuchOutput(NotDone):
-    """It wrote more than its limit, and was ended."""
-
-
 def environment(work: Work, source: Mapping[str, str]) -> dict[str, str]:
     """Everything that a child sees: a few variables of the runtime, who it is, and what the phase gives.
 
@@ -207,10 +183,12 @@ async def run_process(
     """
     extra = extra or {}
     mark = groups.new_mark()
-    environment = {**command.environment, strays.MARK: mark}
-    command = limited(msgspec.structs.replace(command, environment=environment))
+    command = msgspec.structs.replace(command, environment={**command.environment, strays.MARK: mark})
     try:
-        child = _Child(_popen(command), groups)
+        if not command.folder.is_dir():
+            remedy = "correct `cwd`, or make it in an earlier phase"
+            raise refused(f"the folder {str(command.folder)!r} does not exist: {remedy}")
+        child = _Child(_popen(limited(isolated(command))), groups, is_wrapped=command.isolation != "none")
     except CannotStart:
         for fd in extra:
             os.close(fd)
@@ -255,10 +233,13 @@ async def run_process(
     return status
 
 
-def outcome_of(status: int, program: str, limits: Limits = NO_LIMITS) -> Outcome:
+def outcome_of(status: int, program: str, command: Command) -> Outcome:
     """What the exit status of a program means."""
     if status == 0:
         return Completed()
+    if command.isolation != "none" and status > _SIGNALLED:
+        status = _SIGNALLED - status  # as the program between us tells it
+    limits = command.limits
     if (broken := limits.broken_by(status)) is not None:
         return Failed(Failure(message=cut(f"{program} {broken}"), kind="limit"))
     if status > 0:
@@ -274,9 +255,12 @@ def outcome_of(status: int, program: str, limits: Limits = NO_LIMITS) -> Outcome
 class _Child:
     """A started process that leads its own group."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", groups: ProcessGroups) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", groups: ProcessGroups, *, is_wrapped: bool
+    ) -> None:
         self._process = process
         self._groups = groups
+        self._is_wrapped = is_wrapped
         groups.add(process.pid)
         assert process.stdout
         assert process.stderr
@@ -297,8 +281,16 @@ class _Child:
             await anyio.wait_readable(self._handle)
 
     async def terminate(self) -> None:
-        """SIGTERM to the group; returns when the leader has ended or ``TERM_SECONDS`` are over."""
-        _signal_group(self._process.pid, signal.SIGTERM)
+        """SIGTERM to the group; returns when the leader has ended or ``TERM_SECONDS`` are over.
+
+        What only isolates the program is left out: it ends with the program, and at once with a signal.
+        """
+        if self._is_wrapped:
+            for pid in _members(self._process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+        else:
+            _signal_group(self._process.pid, signal.SIGTERM)
         with anyio.move_on_after(TERM_SECONDS):
             await self.ended()
 
@@ -388,10 +380,6 @@ def _to_log(log: PhaseLog, stream: str, meter: _Meter) -> Consumer:
 
 def _popen(command: Command) -> "subprocess.Popen[bytes]":
     program = command.argv[0]
-    if not command.folder.is_dir():
-        remedy = "correct `cwd`, or make it in an earlier phase"
-        message = f"the folder {str(command.folder)!r} does not exist: {remedy}"
-        raise CannotStart(failed(message, "refused", retryable=False))
     try:
         return subprocess.Popen(
             command.argv,
@@ -404,18 +392,24 @@ def _popen(command: Command) -> "subprocess.Popen[bytes]":
             start_new_session=True,
         )
     except FileNotFoundError:
-        message = f"command {program!r} was not found: install it, or correct `PATH` or the name"
-        raise CannotStart(failed(message, "refused", retryable=False)) from None
+        raise absent(program) from None
     except PermissionError:
-        message = f"command {program!r} may not be executed: check its permissions (chmod +x)"
-        raise CannotStart(failed(message, "refused", retryable=False)) from None
+        raise forbidden(program) from None
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         if isinstance(error, OSError) and error.errno == errno.E2BIG:
             message = f"command {program!r} gets too many bytes of arguments and environment: use a file"
-            raise CannotStart(failed(message, "refused", retryable=False)) from None
+            raise refused(message) from None
         temporary = isinstance(error, OSError) and error.errno in _TEMPORARY
-        message = f"command {program!r} cannot be started: {error}"
-        raise CannotStart(failed(message, "refused", retryable=temporary)) from None
+        raise refused(f"command {program!r} cannot be started: {error}", retryable=temporary) from None
+
+
+def _members(group: int) -> Iterator[int]:
+    """The processes of a group, without its leader."""
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit() and int(path.name) != group:
+            with contextlib.suppress(OSError, ValueError):
+                if int((path / "stat").read_text().rpartition(")")[2].split()[2]) == group:
+                    yield int(path.name)
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

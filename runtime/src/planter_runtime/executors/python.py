@@ -12,17 +12,12 @@ from typing import IO, Literal
 import msgspec
 
 from planter_runtime import child
+from planter_runtime.executors.command import Command, NotDone
 from planter_runtime.executors.executor import Execution
-from planter_runtime.executors.process import (
-    Command,
-    NotDone,
-    ProcessGroups,
-    environment,
-    outcome_of,
-    run_child,
-)
+from planter_runtime.executors.isolation import problem, stronger
+from planter_runtime.executors.process import ProcessGroups, environment, outcome_of, run_child
 from planter_runtime.outcomes import RESULT_BYTES_MAX, Completed, Outcome, completed, failed, with_last_line
-from planter_runtime.work import Work
+from planter_runtime.work import Isolation, Work
 
 _ANSWER_BYTES_MAX = 16 * RESULT_BYTES_MAX
 
@@ -39,12 +34,14 @@ class _Answer(msgspec.Struct, frozen=True):
 class PythonExecutor:
     """Runs functions of modules in the work folder, each call in a new process."""
 
-    def __init__(self, groups: ProcessGroups) -> None:
+    def __init__(self, groups: ProcessGroups, isolation: Isolation) -> None:
         self._groups = groups
+        self._isolation: Isolation = isolation
 
     def unfit(self, work: Work) -> str | None:
         """Whether the function exists is found out by the child."""
-        del work
+        assert work.run is not None
+        return problem(stronger(work.run.isolation, self._isolation))
 
     async def execute(self, execution: Execution) -> Outcome:
         """Call the function; complete with what it returns."""
@@ -63,16 +60,18 @@ class PythonExecutor:
                     argv=_argv(call.fileno(), writer),
                     folder=work.folder,
                     environment=environment(work, os.environ),
+                    workdir=work.workdir,
                     pass_fds=(call.fileno(),),
                     hand_over=(writer,),
                     limits=work.run.limits,
+                    isolation=stronger(work.run.isolation, self._isolation),
                 )
                 status = await run_child(command, execution, self._groups, {reader: collect})
         except NotDone as error:
             return error.failure
         name = f"`{work.run.python}`"
         if status != 0:
-            return with_last_line(outcome_of(status, name, work.run.limits), execution.log.last_error_line)
+            return with_last_line(outcome_of(status, name, command), execution.log.last_error_line)
         return _read(bytes(answer), name)
 
 
