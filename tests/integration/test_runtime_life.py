@@ -38,6 +38,11 @@ def loud(ctx):
         ctx.log(f"line {n}")
     return "LOUD"
 
+@runtime.handler(phase="sum")
+def total(ctx: PhaseContext, numbers: list[int], factor: int = 1) -> int:
+    ctx.log(f"{len(numbers)} numbers")
+    return sum(numbers) * factor
+
 @runtime.handler(phase="broken")
 def broken():
     raise KeyError("missing")
@@ -112,6 +117,22 @@ async def test_handlers_are_chosen_by_labels_and_report(tmp_path) -> None:
     assert planner.output("c")[0].startswith("Traceback")
     assert d["error"] == {"message": "not here", "kind": "exception", "retryable": False}
     assert planner.output("d") == []
+
+
+async def test_handlers_take_arguments_as_they_are_annotated(tmp_path) -> None:
+    (tmp_path / "handlers.py").write_text(HANDLERS)
+    labels = {"phase": "sum"}
+    async with planner_and_runtime(tmp_path, "--module", "handlers.py") as (planner, _):
+        await planner.offer(
+            "r1",
+            target("a", {"with": {"numbers": [1, 2], "factor": 2}}, labels=labels),
+            target("b", {"with": {"numbers": ["x"]}}, labels=labels),
+        )
+        a, b = await planner.report("a"), await planner.report("b")
+
+    assert (a["result"], planner.output("a")) == (6, ["2 numbers"])
+    assert b["error"]["message"] == "argument 'numbers': Expected `int`, got `str` - at `$[0]`"
+    assert b["error"]["retryable"] is False
 
 
 async def test_a_late_async_handler_is_cancelled(tmp_path) -> None:

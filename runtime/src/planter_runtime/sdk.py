@@ -14,9 +14,12 @@ if __name__ == "__main__":
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from planter_runtime.errors import HandlerUnusable
+
+if TYPE_CHECKING:
+    from planter_runtime.calling import Signature
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -28,7 +31,7 @@ class Handler:
     function: Callable[..., Any]
     labels: Mapping[str, str]
     is_async: bool
-    takes_context: bool
+    signature: "Signature"
 
 
 class Runtime:
@@ -65,14 +68,17 @@ class Runtime:
         """Register a function for phases without ``x-run`` whose selector has all these labels.
 
         Of several that fit, the one with most labels is taken; without labels it takes what no other does.
-        The function has no parameter or one, the ``PhaseContext``; what it returns becomes the phase's
-        result, as JSON, at most 64 KiB. Async functions are run in the runtime's event loop and must not
-        block it, others in a thread of their own. A thread cannot be stopped: at timeout or cancellation its
-        attempt is reported at once, but its slot stays taken until the function returns (it can ask
-        ``ctx.is_cancelled``).
+        The function's parameters are what the phase has under ``x-run.with``, by name, read as their
+        annotations say (numbers, strings, lists, enums, dates, data classes, structs, pydantic models); one
+        of them may be the ``PhaseContext``, known by its annotation or by the name ``ctx``. What it returns
+        becomes the phase's result, as JSON, at most 64 KiB.
+
+        Async functions run in the event loop and must not block it, others in a thread of their own. A thread
+        cannot be stopped: at timeout or cancellation its attempt is reported at once, but its slot stays
+        taken until the function returns (it can ask ``ctx.is_cancelled``).
 
         Raises:
-            HandlerUnusable: the function takes more than one parameter, or the same labels have a handler.
+            HandlerUnusable: a parameter cannot come from JSON, or the same labels have a handler.
         """
         wanted = {**(labels or {}), **more}
 
@@ -80,9 +86,10 @@ class Runtime:
             name = getattr(function, "__qualname__", repr(function))
             if any(other.labels == wanted for other in self.handlers):
                 raise HandlerUnusable(name, f"the labels {wanted} have a handler already")
-            takes_context = _takes_context(function, name)
+            from planter_runtime.calling import signature_of  # noqa: PLC0415  (keeps the import light)
+
             is_async = inspect.iscoroutinefunction(function)
-            self.handlers.append(Handler(function, wanted, is_async, takes_context))
+            self.handlers.append(Handler(function, wanted, is_async, signature_of(function)))
             return function
 
         return register
@@ -115,16 +122,3 @@ class Runtime:
         from planter_runtime.settings import settings_of  # noqa: PLC0415
 
         run(settings_of(self, nats_url), tuple(self.handlers))
-
-
-def _takes_context(function: Callable[..., Any], name: str) -> bool:
-    parameters = inspect.signature(function).parameters.values()
-    needed = [
-        p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-    ]
-    by_place = [
-        p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)
-    ]
-    if len(needed) > 1 or any(p.kind is p.KEYWORD_ONLY for p in needed):
-        raise HandlerUnusable(name, "it may have one parameter, the PhaseContext, or none")
-    return bool(needed) or (bool(by_place) and by_place[0].name in ("ctx", "context"))

@@ -43,7 +43,7 @@ NO_LIMITS = Limits()
 
 
 class Run(msgspec.Struct, frozen=True):
-    """``x-run`` of a phase: exactly one of the six kinds, and its surroundings.
+    """``x-run`` of a phase: one of the six kinds, or none for a handler, and its surroundings.
 
     Source: Planter's design, chapter 5. Keys that are not here belong to the planner or to later versions.
     """
@@ -62,12 +62,9 @@ class Run(msgspec.Struct, frozen=True):
     isolation: Isolation = "none"
 
     @property
-    def kind(self) -> RunKind:
-        """Which of the six ways this is."""
-        for kind in _KINDS:
-            if getattr(self, kind) is not None:
-                return kind
-        raise RunUnusable("x-run names no way to run that this runtime knows")
+    def kind(self) -> RunKind | None:
+        """Which of the six ways this is; None: it has arguments for a handler."""
+        return next((kind for kind in _KINDS if getattr(self, kind) is not None), None)
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -75,13 +72,13 @@ class Work(msgspec.Struct, frozen=True):
 
     target: Target
     run: Run | None
-    """None: a handler does it."""
+    """None, or without a kind: a handler does it."""
     workdir: Path
 
     @property
     def kind(self) -> str:
         """The kind of ``x-run``, or ``handler``."""
-        return self.run.kind if self.run else HANDLER
+        return (self.run.kind if self.run else None) or HANDLER
 
     @property
     def folder(self) -> Path:
@@ -116,6 +113,8 @@ def read_work(target: Target, workdir: Path) -> Work:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RunUnusable(f"x-run cannot be read: {error}") from error
     given = [kind for kind in _KINDS if getattr(run, kind) is not None]
+    if not given and _is_for_handler(target.run):
+        return Work(target, run, workdir)
     if len(given) != 1:
         raise RunUnusable(f"x-run names {len(given)} ways to run that this runtime knows, it needs one")
     if run.exec == ():
@@ -123,6 +122,12 @@ def read_work(target: Target, workdir: Path) -> Work:
     if run.cwd and not _is_inside(workdir, run.cwd):
         raise RunUnusable(f"cwd {run.cwd!r} leaves the work folder: name a folder inside, or an absolute one")
     return Work(target, run, workdir)
+
+
+def _is_for_handler(run: msgspec.Raw) -> bool:
+    """Nothing but arguments: another key may be a way to run that a later version knows."""
+    keys = msgspec.json.decode(run, type=dict[str, msgspec.Raw])
+    return "with" in keys and all(key in ("with", "timeout") or key[:2] in ("x-", "X-") for key in keys)
 
 
 def best_handler(handlers: Mapping[int, Mapping[str, str]], labels: Mapping[str, str]) -> int | None:

@@ -219,7 +219,8 @@ _REFERENCES = {
 _EXTENSIONS = {
     "PLT-1301": Explanation(
         "x-run needs exactly one way to run",
-        "`x-run` has one of `python`, `exec`, `shell`, `http`, `container` and `noop`.",
+        "`x-run` has one of `python`, `exec`, `shell`, `http`, `container` and `noop`, or only `with`: "
+        "arguments for the handler that the selector chooses.",
     ),
     "PLT-1302": Explanation(
         "x-run value not usable",

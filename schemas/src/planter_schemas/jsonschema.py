@@ -333,8 +333,11 @@ def _run() -> Schema:
             "description": "files: it writes into the work folder only; strict: it sees little else.",
         },
     }
-    run = _object("Run", "What the phase runs: exactly one way, and its settings.", properties)
-    return {**run, "oneOf": [{"required": [way]} for way in ways]}
+    run = _object(
+        "Run", "What the phase runs: one way, or arguments for a handler, and settings.", properties
+    )
+    for_handler = {"required": ["with"], "not": {"anyOf": [{"required": [way]} for way in ways]}}
+    return {**run, "oneOf": [*({"required": [way]} for way in ways), for_handler]}
 
 
 def _limits() -> Schema:

@@ -94,7 +94,7 @@ class RunLimits(_Frozen):
 
 
 class Run(_Frozen):
-    """What a phase runs, from ``x-run``: exactly one of the first six is set.
+    """What a phase runs, from ``x-run``: one of the first six is set, or none and ``with`` is for a handler.
 
     Attributes:
         python: ``module:function``.
@@ -127,18 +127,17 @@ class Run(_Frozen):
     extensions: dict[str, Any] = Field(default_factory=dict)
 
     @property
-    def kind(self) -> RunKind:
-        """Which of the six ways this is."""
-        for kind in RUN_KINDS:
-            if getattr(self, kind) is not None:
-                return kind
-        raise AssertionError("a run has one of its kinds")
+    def kind(self) -> RunKind | None:
+        """Which of the six ways this is; None: it has arguments for a handler."""
+        return next((kind for kind in RUN_KINDS if getattr(self, kind) is not None), None)
 
     def to_json(self) -> dict[str, Any]:
         """The canonical ``x-run`` object."""
         kind = self.kind
-        value = getattr(self, kind)
-        result: dict[str, Any] = {kind: list(value) if isinstance(value, tuple) else value}
+        value = None if kind is None else getattr(self, kind)
+        result: dict[str, Any] = (
+            {} if kind is None else {kind: list(value) if isinstance(value, tuple) else value}
+        )
         if self.with_:
             result["with"] = self.with_
         if self.env:

@@ -32,8 +32,12 @@ def read_run(context: Context, value: object, path: Path) -> Run | None:
     if source is None:
         return None
     fields = read_fields(context.findings, source, path, RUN)
+    if "with" in fields and fields.written.keys() <= {"with", "timeout"}:
+        found: dict[str, Any] = {}
+        _read_settings(context, fields, found)
+        return Run(**found)  # arguments for the handler that the selector chooses
     kind = _kind(context, fields)
-    found: dict[str, Any] = {} if kind is None else {kind: _way(context, fields, kind)}
+    found = {} if kind is None else {kind: _way(context, fields, kind)}
     if len(source) > 1:
         _read_settings(context, fields, found)
     if kind is None or found[kind] is None:
@@ -81,7 +85,7 @@ def _kind(context: Context, fields: Fields) -> str | None:
         finding = Finding(place, "PLT-1301", message, label="second way", hint="keep one", at_key=True)
     else:
         message = "x-run has no way to run"
-        hint = f"give one of {shown_list(list(RUN_KINDS))}; a phase that runs nothing has `noop: {{}}`"
+        hint = f"give one of {shown_list(list(RUN_KINDS))}, or only `with`, arguments for a handler"
         finding = Finding(fields.path, "PLT-1301", message, label="nothing to run", hint=hint)
     context.findings.add(finding)
     return None

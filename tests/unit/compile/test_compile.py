@@ -43,6 +43,18 @@ def test_a_plan_has_what_the_manifest_says() -> None:
     assert msgspec.json.decode(bytes(d.run)) == {"shell": "echo", "env": {"A": "1"}}
 
 
+def test_arguments_for_a_handler_need_no_executor_and_are_filled_in() -> None:
+    text = """
+- {id: a, spec: {selector: {matchLabels: {phase: train}}, x-run: {with: {n: 1}}}}
+- {id: b, spec: {waitFor: {phases: [a]}, x-run: {with: {n: "${{ phases.a.result }}"}}}}
+"""
+    a, b = compiled(text).phases
+
+    assert (a.kind, a.templated, a.labels) == (None, False, {"phase": "train"})
+    assert (b.kind, b.templated) == (None, True)
+    assert msgspec.json.decode(bytes(a.run)) == {"with": {"n": 1}}
+
+
 def test_the_digest_follows_the_meaning_and_not_the_spelling() -> None:
     camel = '[{"kind": "Phase", "id": "a", "spec": {"selector": {"matchLabels": {"x": "y"}}, "waitFor": {}}}]'
     snake = '[{"Kind": "Phase", "Id": "a", "Spec": {"selector": {"match_labels": {"x": "y"}}}}]'

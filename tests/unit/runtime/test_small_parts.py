@@ -90,10 +90,16 @@ def work(run: dict | None, tmp_path, **more):
         ({"python": "m:f", "timeout": 3}, "python"),
         ({"container": {"image": "x"}}, "container"),
         (None, "handler"),
+        ({"with": {"a": 1}, "timeout": "3s", "x-note": "n"}, "handler"),
     ],
 )
 def test_the_kind_of_x_run_is_found(run, kind, tmp_path) -> None:
     assert work(run, tmp_path).kind == kind
+
+
+def test_a_way_to_run_of_a_later_version_is_not_taken_for_arguments(tmp_path) -> None:
+    with pytest.raises(RunUnusable, match="0 ways to run"):
+        work({"wasm": {"module": "x"}, "with": {"a": 1}}, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +157,7 @@ def test_a_handler_takes_the_context_or_nothing() -> None:
     def with_default(size=3):
         return size
 
-    assert [(h.takes_context, h.is_async, h.labels) for h in runtime.handlers] == [
+    assert [(h.signature.context is not None, h.is_async, h.labels) for h in runtime.handlers] == [
         (True, False, {"phase": "a"}),
         (False, True, {"a/b": "c"}),
         (False, False, {}),
@@ -161,8 +167,6 @@ def test_a_handler_takes_the_context_or_nothing() -> None:
 def test_a_function_that_no_call_would_fit_is_refused_where_it_is_registered() -> None:
     runtime = Runtime()
 
-    with pytest.raises(HandlerUnusable, match="one parameter"):
-        runtime.handler(phase="a")(lambda one, two: (one, two))
     runtime.handler(phase="a")(lambda: None)
     with pytest.raises(HandlerUnusable, match="have a handler already"):
         runtime.handler(phase="a")(lambda: None)

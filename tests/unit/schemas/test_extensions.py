@@ -21,6 +21,7 @@ def load(spec: str) -> Phase:
         ("exec: [make, '']", Run(exec=("make", ""))),
         ("shell: 'a | b'", Run(shell="a | b")),
         ("http: {url: 'https://h/x'}", Run(http={"url": "https://h/x"})),
+        ("with: {a: 1}, timeout: 3s", Run(with_={"a": 1}, timeout_ms=3_000)),
         ("shell: a, isolation: strict", Run(shell="a", isolation="strict")),
         (
             "shell: a, limits: {memory: 512MiB, cpu: 1500ms, open_files: 64, fileSize: 1kB, output: 10}",
@@ -76,6 +77,8 @@ def test_a_run_is_one_of_six_kinds(text: str, expected: Run) -> None:
     [
         ("x-run: {}", "PLT-1301"),
         ("x-run: {env: {}}", "PLT-1301"),
+        ("x-run: {with: {}, cwd: a}", "PLT-1301"),
+        ("x-run: {timeout: 3s}", "PLT-1301"),
         ("x-run: {shell: a, exec: [b]}", "PLT-1301"),
         ("x-run: 'make'", "PLT-1104"),
         ("x-run: {python: build}", "PLT-1302"),

@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import msgspec
 
+from planter_runtime.calling import bound, result_json
 from planter_runtime.context import PhaseContext
 from planter_runtime.errors import PermanentFailure, TemporaryFailure
 from planter_runtime.executors.executor import Beat, Execution
@@ -49,11 +50,12 @@ class HandlerExecutor:
         write = log.say if handler.is_async else _from_thread(log, loop)
         beat = execution.beat if handler.is_async else _beat_from_thread(execution.beat, loop)
         context = _context(execution.work, cancelled, write, beat)
-        arguments = (context,) if handler.takes_context else ()
+        run = execution.work.run
         try:
+            by_place, by_name = bound(handler.signature, bytes(run.arguments) if run else b"{}", context)
             if handler.is_async:
-                return _outcome(await handler.function(*arguments))
-            return _outcome(await _in_thread(execution, lambda: handler.function(*arguments)))
+                return _outcome(await handler.function(*by_place, **by_name))
+            return _outcome(await _in_thread(execution, lambda: handler.function(*by_place, **by_name)))
         except Exception as error:
             return _failure(error, log)
         finally:
@@ -171,7 +173,7 @@ def _outcome(result: Any) -> Outcome:
     if result is None:
         return Completed()
     try:
-        return completed(msgspec.json.encode(result))
+        return completed(result_json(result))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         message = f"the handler returned something that is not JSON: {error}"
         return failed(message, "exception", retryable=False)
