@@ -155,7 +155,7 @@ class Target(Message, frozen=True):
     labels: dict[str, str] = {}
     """The selector's labels: which handler is meant."""
     run: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    """``x-run`` of the phase, as compiled; absent when the runtime chooses by labels."""
+    """``x-run`` of the phase, as compiled; absent, or only ``with``, when the runtime chooses by labels."""
     timeout_ms: int | None = None
     """Start-to-close: the attempt is stopped after this long."""
     heartbeat_ms: int | None = None
