@@ -68,6 +68,7 @@ def _chosen(options: argparse.Namespace) -> "tuple[Settings, tuple[Handler, ...]
         executors=tuple(kind for kind in available_kinds() if kind not in options.no_executor),
         workdir=workdir,
         isolation=options.isolation,
+        secrets=dict(options.secret),
         drain_seconds=options.drain_timeout,
         lease_seconds=options.lease,
     )
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--no-executor", action="append", default=[], choices=_KINDS, help="do not execute this kind of x-run"
     )
+    add("--secret", type=_secret, action="append", default=[], metavar="N=P", help="a file, or env:VARIABLE")
     add("--isolation", choices=_LEVELS, default="none", help="of every program, at least [none]")
     add("--drain-timeout", type=_seconds, default=30.0, metavar="S", help="for what runs at the end [30]")
     add("--lease", type=_lease, default=15.0, metavar="S", help="silence that means lost [15]")
@@ -107,6 +109,13 @@ def _label(text: str) -> tuple[str, str]:
     if not key or not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not a label: write KEY=VALUE")
     return key, value
+
+
+def _secret(text: str) -> tuple[str, str]:
+    name, equals, place = text.partition("=")
+    if not name or not equals or not place:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a secret: write NAME=FILE or NAME=env:VARIABLE")
+    return name, place if place.startswith("env:") else str(Path(place).absolute())
 
 
 def _positive(text: str) -> int:

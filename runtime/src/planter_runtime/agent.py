@@ -85,7 +85,7 @@ class Agent:
         self._nc = nc
         self._tasks = tasks
         self._handlers = tuple(handlers)
-        self._executors = executors_for(settings.executors, handlers, groups, settings.isolation)
+        self._executors = executors_for(settings, handlers, groups)
         self._attempts = Attempts(settings.runtime_id, settings.slots)
         self._running: dict[AttemptKey, _Running] = {}
         self._state: Literal["ready", "draining", "gone"] = "ready"
@@ -254,8 +254,9 @@ class Agent:
     async def _execute(self, key: AttemptKey, work: Work) -> None:
         output = PhaseLog(self._log_publisher, work.target, self.settings.runtime_id, self._tasks)
         running = self._running[key]
-        execution = Execution(work, output, lambda details: self._beat_of(key, running, details))
-        outcome = await self._outcome(running, execution)
+        mask = output.mask
+        execution = Execution(work, output, lambda told: self._beat_of(key, running, mask.details(told)))
+        outcome = mask.outcome(await self._outcome(running, execution))
         if running.pulse is not None and running.pulse.unsent and not isinstance(outcome, Completed):
             self._send_beat(key, running)  # the next attempt goes on from there
         await output.close()

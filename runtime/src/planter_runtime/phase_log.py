@@ -17,6 +17,7 @@ from planter_protocol.codec import encode, timestamp
 from planter_protocol.messages import Log, Target
 from planter_runtime.lines import LineSplitter
 from planter_runtime.publishing import Publisher
+from planter_runtime.secrets import Mask
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +58,8 @@ class PhaseLog:
         self._moved = anyio.Event()
         self.last_error_line: str | None = None
         """The newest line of stderr that is not empty."""
+        self.mask = Mask()
+        """Hides the secrets of the attempt in every line."""
 
     def write(self, stream: Stream, data: bytes) -> None:
         """Output of a process, as it was read; the caller awaits ``room`` before it reads on."""
@@ -108,6 +111,7 @@ class PhaseLog:
         self._wake()
 
     def _add(self, stream: Stream, level: str, text: str) -> None:
+        text = self.mask.text(text)
         if stream == "stderr" and text.strip():
             self.last_error_line = text
         if self._failing and self._unsent > UNSENT_BYTES_MAX:

@@ -35,6 +35,8 @@ class Settings(msgspec.Struct, frozen=True):
     """Absolute: where phases run."""
     isolation: Isolation = "none"
     """The least that every program and function gets."""
+    secrets: dict[str, str] = {}
+    """Where each secret is that phases may name: a file, or ``env:VARIABLE``."""
     drain_seconds: float = DRAIN_SECONDS
     lease_seconds: float = LEASE_SECONDS
 

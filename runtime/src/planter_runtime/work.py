@@ -57,6 +57,8 @@ class Run(msgspec.Struct, frozen=True):
     arguments: msgspec.Raw = msgspec.field(name="with", default_factory=lambda: msgspec.Raw(b"{}"))
     """A JSON object, passed on as it is."""
     env: dict[str, str] = {}
+    secrets: dict[str, str] = {}
+    """Name of a secret by the environment variable that it comes in."""
     cwd: str | None = None
     limits: Limits = NO_LIMITS
     isolation: Isolation = "none"

@@ -320,6 +320,11 @@ _EXTENSIONS = {
         "`limits: {memory: 512MiB, cpu: 30s, openFiles: 256, fileSize: 1GiB, output: 10MiB}`: sizes are "
         "bytes, or a number with KiB, MiB, GiB (1024) or kB, MB, GB (1000).",
     ),
+    "PLT-1320": Explanation(
+        "x-run secrets not usable",
+        "`secrets: {API_TOKEN: deploy-token}`: the environment variable, and the name under which the "
+        "runtime was started with it (`--secret deploy-token=FILE`). The secret itself is in no manifest.",
+    ),
 }
 
 CODES: dict[str, Explanation] = _READING | _SHAPE | _REFERENCES | _EXTENSIONS

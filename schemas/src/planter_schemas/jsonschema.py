@@ -16,7 +16,7 @@ from planter_schemas.http_runs import EXPECT
 from planter_schemas.manifest import ISOLATION
 from planter_schemas.phases import ACTIONS, INSTANCE_MODES
 from planter_schemas.run_limits import OPEN_FILES_MIN
-from planter_schemas.runs import PYTHON_TARGET
+from planter_schemas.runs import PYTHON_TARGET, SECRET, VARIABLE
 from planter_schemas.sizes import SIZE
 
 ID = "https://planter.dev/schemas/v1/phase-manifest.schema.json"
@@ -326,6 +326,15 @@ def _run() -> Schema:
         "env": _ref("textMap", "Environment variables.", examples=[{"LANG": "C.UTF-8"}]),
         "timeout": _ref("duration", "How long one attempt may take."),
         "cwd": _text("The folder to run in.", minLength=1),
+        "secrets": {
+            "type": "object",
+            "description": "Names of secrets that the runtime has, by environment variable.",
+            "patternProperties": {
+                f"^{VARIABLE.pattern}$": {"type": "string", "pattern": f"^{SECRET.pattern}$"}
+            },
+            "additionalProperties": False,
+            "examples": [{"API_TOKEN": "deploy-token"}],
+        },
         "limits": _limits(),
         "isolation": {
             "enum": list(ISOLATION),

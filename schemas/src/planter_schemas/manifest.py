@@ -105,6 +105,7 @@ class Run(_Frozen):
         noop: nothing runs; an empty object, or one that names a result.
         with_: arguments for what runs (``with``).
         env: environment variables, all strings.
+        secrets: names of secrets of the runtime, by the environment variable that they come in.
         timeout_ms: milliseconds that one attempt may take.
         cwd: the folder to run in.
         limits: what it may use of the machine.
@@ -120,6 +121,7 @@ class Run(_Frozen):
     noop: dict[str, Any] | None = None
     with_: dict[str, Any] = Field(default_factory=dict)
     env: dict[str, str] = Field(default_factory=dict)
+    secrets: dict[str, str] = Field(default_factory=dict)
     timeout_ms: int | None = None
     cwd: str | None = None
     limits: RunLimits | None = None
@@ -142,6 +144,8 @@ class Run(_Frozen):
             result["with"] = self.with_
         if self.env:
             result["env"] = dict(self.env)
+        if self.secrets:
+            result["secrets"] = dict(self.secrets)
         if self.timeout_ms is not None:
             result["timeout"] = format_duration(self.timeout_ms)
         if self.cwd is not None:

@@ -22,7 +22,9 @@ from planter_schemas.values import (
     usable_text,
 )
 
-RUN = KeyTable("x-run", [*RUN_KINDS, "with", "env", "timeout", "cwd", "limits", "isolation"])
+RUN = KeyTable("x-run", [*RUN_KINDS, "with", "env", "timeout", "cwd", "secrets", "limits", "isolation"])
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+SECRET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}", re.ASCII)
 PYTHON_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
 
@@ -55,6 +57,8 @@ def _read_settings(context: Context, fields: Fields, found: dict[str, Any]) -> N
         found["timeout_ms"] = positive_duration_ms(context, fields.get("timeout"), place, "`x-run.timeout`")
     if "cwd" in fields:
         found["cwd"] = usable_text(context, fields.get("cwd"), fields.path_of("cwd"), "`cwd`")
+    if "secrets" in fields:
+        found["secrets"] = _secrets(context, fields)
     if "limits" in fields:
         found["limits"] = read_limits(context, fields.get("limits"), fields.path_of("limits"))
     if "isolation" in fields:
@@ -131,6 +135,17 @@ def _command(context: Context, value: object, path: Path) -> tuple[str, ...] | N
         context.findings.add(Finding(path, "PLT-1302", message, label="not a command", hint=hint))
         return None
     return command
+
+
+def _secrets(context: Context, fields: Fields) -> dict[str, str]:
+    path = fields.path_of("secrets")
+    secrets = string_map(context, fields.get("secrets"), path, "secrets") or {}
+    for variable, name in secrets.items():
+        if not VARIABLE.fullmatch(variable) or not SECRET.fullmatch(name):
+            message = f"secret {shown(name)} in variable {shown(variable)} is not usable"
+            hint = "write VARIABLE: name, such as API_TOKEN: deploy-token; the runtime says where that is"
+            context.findings.add(Finding((*path, variable), "PLT-1320", message, hint=hint, at_key=True))
+    return secrets
 
 
 def _environment(context: Context, fields: Fields) -> dict[str, str]:

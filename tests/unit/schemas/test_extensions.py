@@ -22,6 +22,7 @@ def load(spec: str) -> Phase:
         ("shell: 'a | b'", Run(shell="a | b")),
         ("http: {url: 'https://h/x'}", Run(http={"url": "https://h/x"})),
         ("with: {a: 1}, timeout: 3s", Run(with_={"a": 1}, timeout_ms=3_000)),
+        ("shell: a, secrets: {A: b/c}", Run(shell="a", secrets={"A": "b/c"})),
         ("shell: a, isolation: strict", Run(shell="a", isolation="strict")),
         (
             "shell: a, limits: {memory: 512MiB, cpu: 1500ms, open_files: 64, fileSize: 1kB, output: 10}",
@@ -93,6 +94,9 @@ def test_a_run_is_one_of_six_kinds(text: str, expected: Run) -> None:
         ("x-run: {http: url}", "PLT-1104"),
         ("x-run: {http: {method: GET}}", "PLT-1318"),
         ("x-run: {shell: a, isolation: strickt}", "PLT-1107"),
+        ("x-run: {shell: a, secrets: {A-B: c}}", "PLT-1320"),
+        ("x-run: {shell: a, secrets: {A: 'b c'}}", "PLT-1320"),
+        ("x-run: {shell: a, secrets: {A: [b]}}", "PLT-1104"),
         ("x-run: {shell: a, limits: 1GiB}", "PLT-1104"),
         ("x-run: {shell: a, limits: {ram: 1GiB}}", "PLT-1102"),
         ("x-run: {shell: a, limits: {memory: much}}", "PLT-1319"),

@@ -8,25 +8,33 @@ from planter_runtime.executors.handlers import HandlerExecutor
 from planter_runtime.executors.http import HttpExecutor
 from planter_runtime.executors.noop import NoopExecutor
 from planter_runtime.executors.process import ProcessGroups
+from planter_runtime.executors.programs import Programs
 from planter_runtime.executors.python import PythonExecutor
 from planter_runtime.executors.shell import ShellExecutor
 from planter_runtime.sdk import Handler
-from planter_runtime.settings import available_kinds
-from planter_runtime.work import HANDLER, Isolation
+from planter_runtime.secrets import Secrets
+from planter_runtime.settings import Settings, available_kinds
+from planter_runtime.work import HANDLER
 
 __all__ = ["Execution", "Executor", "executors_for"]
 
 
 def executors_for(
-    kinds: Sequence[str], handlers: Sequence[Handler], groups: ProcessGroups, isolation: Isolation = "none"
+    settings: Settings, handlers: Sequence[Handler], groups: ProcessGroups
 ) -> dict[str, Executor]:
-    """The executors of the named kinds, and the one for handlers. Unknown kinds are a ValueError."""
+    """The executors of the kinds that the settings name, and the one for handlers.
+
+    Raises:
+        ValueError: a kind is unknown, or needs a library that is not installed.
+    """
+    kinds, secrets = settings.executors, Secrets(settings.secrets)
+    programs = Programs(groups, settings.isolation, secrets)
     known: dict[str, Executor] = {
         "noop": NoopExecutor(),
-        "exec": ExecExecutor(groups, isolation),
-        "shell": ShellExecutor(groups, isolation),
-        "python": PythonExecutor(groups, isolation),
-        "http": HttpExecutor(),
+        "exec": ExecExecutor(programs),
+        "shell": ShellExecutor(programs),
+        "python": PythonExecutor(programs),
+        "http": HttpExecutor(secrets),
     }
     if unknown := sorted(set(kinds) - set(known)):
         raise ValueError(f"unknown executors {', '.join(unknown)}: there are {', '.join(known)}")

@@ -1,31 +1,22 @@
 """``{exec: [program, argument, ...]}``: a program without a shell."""
 
-import os
-
-from planter_runtime.executors.command import Command, NotDone
+from planter_runtime.executors.command import NotDone
 from planter_runtime.executors.executor import Execution
-from planter_runtime.executors.isolation import problem, stronger
-from planter_runtime.executors.process import ProcessGroups, environment, outcome_of, run_child
+from planter_runtime.executors.process import outcome_of
+from planter_runtime.executors.programs import Programs
 from planter_runtime.outcomes import Outcome, with_last_line
-from planter_runtime.work import Isolation, Work
+from planter_runtime.work import Work
 
 
 class ExecExecutor:
-    """The arguments under ``with`` are in ``PLANTER_WITH``, as JSON.
+    """The arguments under ``with`` are in ``PLANTER_WITH``, as JSON."""
 
-    Args:
-        groups: where started processes are noted.
-        isolation: the least that every program gets, whatever its manifest says.
-    """
-
-    def __init__(self, groups: ProcessGroups, isolation: Isolation) -> None:
-        self._groups = groups
-        self._isolation: Isolation = isolation
+    def __init__(self, programs: Programs) -> None:
+        self._programs = programs
 
     def unfit(self, work: Work) -> str | None:
         """Whether the program exists is found out by starting it."""
-        assert work.run is not None
-        return problem(stronger(work.run.isolation, self._isolation))
+        return self._programs.unfit(work)
 
     async def execute(self, execution: Execution) -> Outcome:
         """Run the program; complete when it exits with 0."""
@@ -36,18 +27,11 @@ class ExecExecutor:
 
     async def run(self, execution: Execution, argv: tuple[str, ...], shown: str) -> Outcome:
         """Run a program for an attempt; ``shown`` names it in messages."""
-        work = execution.work
-        assert work.run is not None
-        command = Command(
-            argv,
-            work.folder,
-            {"PLANTER_WITH": bytes(work.run.arguments).decode(), **environment(work, os.environ)},
-            work.workdir,
-            limits=work.run.limits,
-            isolation=stronger(work.run.isolation, self._isolation),
-        )
+        run = execution.work.run
+        assert run is not None
         try:
-            status = await run_child(command, execution, self._groups)
+            command = self._programs.command(execution, argv, {"PLANTER_WITH": bytes(run.arguments).decode()})
+            status = await self._programs.run(command, execution)
         except NotDone as error:
             return error.failure
         return with_last_line(outcome_of(status, shown, command), execution.log.last_error_line)

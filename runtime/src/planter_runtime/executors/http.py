@@ -18,7 +18,8 @@ import msgspec
 
 from planter_protocol.messages import Failure
 from planter_runtime.executors.executor import Execution
-from planter_runtime.outcomes import RESULT_BYTES_MAX, Failed, Outcome, completed, cut
+from planter_runtime.outcomes import RESULT_BYTES_MAX, Failed, Outcome, completed, cut, failed
+from planter_runtime.secrets import Secrets, SecretUnusable
 from planter_runtime.work import NO_LIMITS, Work
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ class HttpRequest(msgspec.Struct, frozen=True, rename="camel"):
 class HttpExecutor:
     """Makes requests; each attempt has a connection of its own."""
 
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+
     def unfit(self, work: Work) -> str | None:
         """What is wrong with the request, if it cannot even be made."""
         assert work.run is not None
@@ -62,7 +66,7 @@ class HttpExecutor:
         parts = urlsplit(request.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             return f"x-run.http.url is not an http or https address: {request.url[:200]!r}"
-        return None
+        return self._secrets.problem(run.secrets.values())
 
     async def execute(self, execution: Execution) -> Outcome:
         """Make the request; cancelled, it closes the connection."""
@@ -71,6 +75,10 @@ class HttpExecutor:
         work = execution.work
         assert work.run is not None
         request = msgspec.convert(work.run.http, HttpRequest)
+        try:
+            request = self._with_secrets(request, execution)
+        except SecretUnusable as error:
+            return failed(str(error), "refused")
         method, headers, content = _given(work, request)
         shown = f"{method} {_shown(request.url)}"
         began = time.perf_counter()
@@ -95,6 +103,19 @@ class HttpExecutor:
         took = f"{(time.perf_counter() - began) * 1000:.0f} ms"
         execution.log.say(f"{shown}: {_status(response)}, {len(answer):,} bytes, {took}")
         return _outcome(shown, response, answer, request)
+
+    def _with_secrets(self, request: HttpRequest, execution: Execution) -> HttpRequest:
+        """``$(NAME)`` in headers and body replaced, as containers have it in Kubernetes."""
+        run = execution.work.run
+        assert run is not None
+        for variable, name in run.secrets.items():
+            secret = self._secrets.read(name)
+            execution.log.mask.hide(secret)
+            mark = f"$({variable})"
+            headers = {key: text.replace(mark, secret) for key, text in request.headers.items()}
+            body = None if request.body is None else request.body.replace(mark, secret)
+            request = msgspec.structs.replace(request, headers=headers, body=body)
+        return request
 
 
 def _given(work: Work, request: HttpRequest) -> tuple[str, dict[str, str], str | None]:

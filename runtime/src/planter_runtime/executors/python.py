@@ -12,12 +12,12 @@ from typing import IO, Literal
 import msgspec
 
 from planter_runtime import child
-from planter_runtime.executors.command import Command, NotDone
+from planter_runtime.executors.command import NotDone
 from planter_runtime.executors.executor import Execution
-from planter_runtime.executors.isolation import problem, stronger
-from planter_runtime.executors.process import ProcessGroups, environment, outcome_of, run_child
+from planter_runtime.executors.process import outcome_of
+from planter_runtime.executors.programs import Programs
 from planter_runtime.outcomes import RESULT_BYTES_MAX, Completed, Outcome, completed, failed, with_last_line
-from planter_runtime.work import Isolation, Work
+from planter_runtime.work import Work
 
 _ANSWER_BYTES_MAX = 16 * RESULT_BYTES_MAX
 
@@ -34,14 +34,12 @@ class _Answer(msgspec.Struct, frozen=True):
 class PythonExecutor:
     """Runs functions of modules in the work folder, each call in a new process."""
 
-    def __init__(self, groups: ProcessGroups, isolation: Isolation) -> None:
-        self._groups = groups
-        self._isolation: Isolation = isolation
+    def __init__(self, programs: Programs) -> None:
+        self._programs = programs
 
     def unfit(self, work: Work) -> str | None:
         """Whether the function exists is found out by the child."""
-        assert work.run is not None
-        return problem(stronger(work.run.isolation, self._isolation))
+        return self._programs.unfit(work)
 
     async def execute(self, execution: Execution) -> Outcome:
         """Call the function; complete with what it returns."""
@@ -56,17 +54,19 @@ class PythonExecutor:
         try:
             with _call_file(work) as call:
                 reader, writer = os.pipe()
-                command = Command(
-                    argv=_argv(call.fileno(), writer),
-                    folder=work.folder,
-                    environment=environment(work, os.environ),
-                    workdir=work.workdir,
+                try:
+                    command = self._programs.command(execution, _argv(call.fileno(), writer), {})
+                except NotDone:
+                    os.close(reader)
+                    os.close(writer)
+                    raise
+                status = await self._programs.run(
+                    command,
+                    execution,
                     pass_fds=(call.fileno(),),
                     hand_over=(writer,),
-                    limits=work.run.limits,
-                    isolation=stronger(work.run.isolation, self._isolation),
+                    extra={reader: collect},
                 )
-                status = await run_child(command, execution, self._groups, {reader: collect})
         except NotDone as error:
             return error.failure
         name = f"`{work.run.python}`"

@@ -1,0 +1,75 @@
+"""Programs of phases: what all executors that start processes share."""
+
+import os
+from collections.abc import Mapping
+
+import msgspec
+
+from planter_runtime.executors import isolation
+from planter_runtime.executors.command import Command, refused
+from planter_runtime.executors.executor import Execution
+from planter_runtime.executors.process import Consumer, ProcessGroups, environment, run_child
+from planter_runtime.secrets import Secrets, SecretUnusable
+from planter_runtime.work import Isolation, Work
+
+
+class Programs:
+    """Starts programs for attempts.
+
+    Args:
+        groups: where started processes are noted.
+        least: the isolation that every program gets, whatever its manifest says.
+        secrets: those of this runtime.
+    """
+
+    def __init__(self, groups: ProcessGroups, least: Isolation, secrets: Secrets) -> None:
+        self._groups = groups
+        self._least: Isolation = least
+        self._secrets = secrets
+
+    def unfit(self, work: Work) -> str | None:
+        """Why no program of this work can be started here; that it exists is found out by starting it."""
+        assert work.run is not None
+        level = isolation.stronger(work.run.isolation, self._least)
+        return isolation.problem(level) or self._secrets.problem(work.run.secrets.values())
+
+    def command(self, execution: Execution, argv: tuple[str, ...], more: Mapping[str, str]) -> Command:
+        """The command of an attempt, with ``more`` environment variables; its secrets are masked from now on.
+
+        Raises:
+            CannotStart: a secret cannot be read.
+        """
+        work = execution.work
+        assert work.run is not None
+        variables = {**more, **environment(work, os.environ)}
+        for variable, name in work.run.secrets.items():
+            try:
+                variables[variable] = self._secrets.read(name)
+            except SecretUnusable as error:
+                raise refused(str(error), retryable=True) from None
+            execution.log.mask.hide(variables[variable])
+        return Command(
+            argv,
+            work.folder,
+            variables,
+            work.workdir,
+            limits=work.run.limits,
+            isolation=isolation.stronger(work.run.isolation, self._least),
+        )
+
+    async def run(
+        self,
+        command: Command,
+        execution: Execution,
+        *,
+        pass_fds: tuple[int, ...] = (),
+        hand_over: tuple[int, ...] = (),
+        extra: Mapping[int, Consumer] | None = None,
+    ) -> int:
+        """Run it to its end, see ``process.run_process``; returns its status.
+
+        Raises:
+            NotDone: it was not started, or not let go on.
+        """
+        command = msgspec.structs.replace(command, pass_fds=pass_fds, hand_over=hand_over)
+        return await run_child(command, execution, self._groups, extra)
