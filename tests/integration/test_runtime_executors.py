@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from planter_runtime.executors.isolation import problem
 from planter_testkit.runtimes import planner_and_runtime, target
 
 
@@ -74,6 +75,39 @@ async def test_the_environment_is_not_inherited_and_python_is_our_own(tmp_path, 
     allowed = "PATH HOME LANG LC_ALL TZ TMPDIR USER LOGNAME SHELL VIRTUAL_ENV".split()  # noqa: SIM905
     assert {name for name in names if not name.startswith("PLANTER_")} <= set(allowed)
     assert Path(executable.rstrip()).parent == Path(sys.executable).parent
+
+
+@pytest.mark.parametrize("isolation", ["none", "strict"])
+async def test_a_program_leaves_its_result_in_a_file(tmp_path, isolation) -> None:
+    run = {"shell": """printf '{ "rows": [1,\\n 2] }' > "$PLANTER_RESULT" """, "isolation": isolation}
+    if problem(isolation) is not None:
+        pytest.skip(str(problem(isolation)))
+    async with planner_and_runtime(tmp_path) as (planner, _):
+        await planner.offer("r1", target("a", run))
+        report = await planner.report("a")
+
+    assert (report["status"], report["result"]) == ("complete", {"rows": [1, 2]})
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ('echo nonsense > "$PLANTER_RESULT"', "it is not JSON: "),
+        ('ln -s /etc/passwd "$PLANTER_RESULT"', "Too many levels of symbolic links"),
+        ('mkfifo "$PLANTER_RESULT"', "it is no file"),
+        (
+            'printf %070000d 0 | sed "s/.*/\\"&\\"/" > "$PLANTER_RESULT"',
+            "the result has 70,002 bytes as JSON",
+        ),
+    ],
+)
+async def test_a_result_that_is_none_fails_the_phase(tmp_path, script, message) -> None:
+    async with planner_and_runtime(tmp_path) as (planner, _):
+        await planner.offer("r1", target("a", {"shell": script}))
+        report = await planner.report("a")
+
+    assert message in report["error"]["message"]
+    assert report["error"]["retryable"] is False
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from planter_runtime.settings import Settings
 
 EXIT_USAGE = 2
-_KINDS = ("noop", "exec", "shell", "python", "http")
+_KINDS = ("noop", "exec", "shell", "python", "http", "container")
 _LEVELS = ("none", "files", "strict")
 
 

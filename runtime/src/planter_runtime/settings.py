@@ -16,7 +16,8 @@ from planter_runtime.work import Isolation
 if TYPE_CHECKING:
     from planter_runtime.sdk import Runtime
 
-EXECUTOR_KINDS = ("noop", "exec", "shell", "python", "http")
+EXECUTOR_KINDS = ("noop", "exec", "shell", "python", "http", "container")
+_ENGINES = ("/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock")
 DRAIN_SECONDS = 30.0
 LEASE_SECONDS = 15.0
 
@@ -43,7 +44,20 @@ class Settings(msgspec.Struct, frozen=True):
 
 def available_kinds() -> tuple[str, ...]:
     """The kinds of ``x-run`` that can be executed with what is installed here."""
-    return tuple(kind for kind in EXECUTOR_KINDS if kind != "http" or find_spec("httpx2") is not None)
+    missing = {
+        "http": find_spec("httpx2") is None,
+        "container": find_spec("aiodocker") is None or engine_url() is None,
+    }
+    return tuple(kind for kind in EXECUTOR_KINDS if not missing.get(kind))
+
+
+def engine_url(environment: Mapping[str, str] = os.environ) -> str | None:
+    """Where the container engine is: ``DOCKER_HOST``, or a socket where engines have it; None: nowhere."""
+    if environment.get("DOCKER_HOST"):
+        return environment["DOCKER_HOST"]
+    own = environment.get("XDG_RUNTIME_DIR")
+    places = (*_ENGINES, *((f"{own}/podman/podman.sock",) if own else ()))
+    return next((f"unix://{path}" for path in places if Path(path).is_socket()), None)
 
 
 def nats_url(environment: Mapping[str, str] = os.environ) -> str:

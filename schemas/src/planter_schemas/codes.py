@@ -325,6 +325,11 @@ _EXTENSIONS = {
         "`secrets: {API_TOKEN: deploy-token}`: the environment variable, and the name under which the "
         "runtime was started with it (`--secret deploy-token=FILE`). The secret itself is in no manifest.",
     ),
+    "PLT-1321": Explanation(
+        "x-run container not usable",
+        "`container: {image: python:3.12-slim, command: [python, -V], entrypoint: [...], mount: /work, "
+        "network: none, user: '1000', pull: missing, readOnly: true}`; only `image` is required.",
+    ),
 }
 
 CODES: dict[str, Explanation] = _READING | _SHAPE | _REFERENCES | _EXTENSIONS

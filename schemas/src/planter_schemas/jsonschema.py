@@ -11,6 +11,7 @@ from typing import Any
 
 from planter_schemas import limits
 from planter_schemas.conditions import CONCURRENCY_MAX, TRIGGER_RULES
+from planter_schemas.container_runs import PULL
 from planter_schemas.extensions import PRIORITY_LIMIT
 from planter_schemas.http_runs import EXPECT
 from planter_schemas.manifest import ISOLATION
@@ -317,7 +318,7 @@ def _run() -> Schema:
         },
         "shell": _text("A script for the shell.", minLength=1, examples=["make site"]),
         "http": _http(),
-        "container": {"type": "object", "description": "A container image and its command."},
+        "container": _container(),
         "noop": {"type": ["object", "null"], "description": "Nothing; the phase is complete at once."},
     }
     properties: Schema = {
@@ -372,6 +373,25 @@ def _limits() -> Schema:
         "output": size("Of all that an attempt writes to stdout and stderr."),
     }
     return _object("Limits", "What a program may use of the machine.", properties)
+
+
+def _container() -> Schema:
+    def words(description: str) -> Schema:
+        return {"type": "array", "minItems": 1, "items": {"type": "string"}, "description": description}
+
+    properties: Schema = {
+        "image": _text("As the engine knows it.", minLength=1, examples=["python:3.12-slim"]),
+        "command": words("Instead of the image's own."),
+        "entrypoint": words("Instead of the image's own."),
+        "mount": _text("Where in the container the work folder is; left out, it is not.", pattern="^/[^:]+$"),
+        "network": _text("none, or a network of the engine.", minLength=1, examples=["none"]),
+        "user": _text("Instead of the image's own.", minLength=1),
+        "pull": {"enum": list(PULL), "default": "missing", "description": "When the image is fetched."},
+        "readOnly": {"type": "boolean", "default": False, "description": "Its root folder is read-only."},
+    }
+    return _object(
+        "Container", "A container: an image, and what runs in it.", properties, required=("image",)
+    )
 
 
 def _http() -> Schema:

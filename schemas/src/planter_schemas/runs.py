@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from planter_schemas.container_runs import read_container
 from planter_schemas.findings import Finding
 from planter_schemas.http_runs import read_http
 from planter_schemas.manifest import ISOLATION, RUN_KINDS, Run
@@ -105,6 +106,8 @@ def _way(context: Context, fields: Fields, kind: str) -> object:
         return usable_text(context, value, path, "`shell`")
     if kind == "http":
         return read_http(context, value, path)
+    if kind == "container":
+        return read_container(context, value, path)
     if kind == "noop" and value is None:
         return {}
     return free_object(context, value, path, f"`{kind}`")

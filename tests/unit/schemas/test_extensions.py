@@ -23,6 +23,18 @@ def load(spec: str) -> Phase:
         ("http: {url: 'https://h/x'}", Run(http={"url": "https://h/x"})),
         ("with: {a: 1}, timeout: 3s", Run(with_={"a": 1}, timeout_ms=3_000)),
         ("shell: a, secrets: {A: b/c}", Run(shell="a", secrets={"A": "b/c"})),
+        (
+            "container: {image: 'python:3.12', command: [a], mount: /work, pull: never, read_only: true}",
+            Run(
+                container={
+                    "image": "python:3.12",
+                    "command": ["a"],
+                    "mount": "/work",
+                    "pull": "never",
+                    "readOnly": True,
+                }
+            ),
+        ),
         ("shell: a, isolation: strict", Run(shell="a", isolation="strict")),
         (
             "shell: a, limits: {memory: 512MiB, cpu: 1500ms, open_files: 64, fileSize: 1kB, output: 10}",
@@ -92,6 +104,16 @@ def test_a_run_is_one_of_six_kinds(text: str, expected: Run) -> None:
         ("x-run: {shell: ''}", "PLT-1116"),
         ("x-run: {shell: [a]}", "PLT-1104"),
         ("x-run: {http: url}", "PLT-1104"),
+        ("x-run: {container: image}", "PLT-1104"),
+        ("x-run: {container: {command: [a]}}", "PLT-1321"),
+        ("x-run: {container: {image: 'a b'}}", "PLT-1321"),
+        ("x-run: {container: {image: a, command: make}}", "PLT-1321"),
+        ("x-run: {container: {image: a, command: []}}", "PLT-1321"),
+        ("x-run: {container: {image: a, mount: work}}", "PLT-1321"),
+        ("x-run: {container: {image: a, mount: '/a:/b'}}", "PLT-1321"),
+        ("x-run: {container: {image: a, pull: sometimes}}", "PLT-1107"),
+        ("x-run: {container: {image: a, readOnly: 1}}", "PLT-1104"),
+        ("x-run: {container: {image: a, privileged: true}}", "PLT-1102"),
         ("x-run: {http: {method: GET}}", "PLT-1318"),
         ("x-run: {shell: a, isolation: strickt}", "PLT-1107"),
         ("x-run: {shell: a, secrets: {A-B: c}}", "PLT-1320"),

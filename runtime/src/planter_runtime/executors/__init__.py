@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from planter_runtime.executors.container import ContainerExecutor
 from planter_runtime.executors.exec import ExecExecutor
 from planter_runtime.executors.executor import Execution, Executor
 from planter_runtime.executors.handlers import HandlerExecutor
@@ -35,6 +36,7 @@ def executors_for(
         "shell": ShellExecutor(programs),
         "python": PythonExecutor(programs),
         "http": HttpExecutor(secrets),
+        "container": ContainerExecutor(settings.runtime_id, secrets),
     }
     if unknown := sorted(set(kinds) - set(known)):
         raise ValueError(f"unknown executors {', '.join(unknown)}: there are {', '.join(known)}")

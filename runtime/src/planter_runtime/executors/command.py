@@ -16,8 +16,8 @@ class Command(msgspec.Struct, frozen=True):
     argv: tuple[str, ...]
     folder: Path
     environment: dict[str, str]
-    workdir: Path
-    """Isolated, it may write there and nowhere else."""
+    writable: tuple[Path, ...]
+    """Isolated, it may write into these folders and nowhere else."""
     pass_fds: tuple[int, ...] = ()
     hand_over: tuple[int, ...] = ()
     """Like ``pass_fds``, and closed on our side as soon as the child has them."""

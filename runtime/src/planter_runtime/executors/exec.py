@@ -4,12 +4,13 @@ from planter_runtime.executors.command import NotDone
 from planter_runtime.executors.executor import Execution
 from planter_runtime.executors.process import outcome_of
 from planter_runtime.executors.programs import Programs
+from planter_runtime.executors.results import VARIABLE, read_result, result_file
 from planter_runtime.outcomes import Outcome, with_last_line
 from planter_runtime.work import Work
 
 
 class ExecExecutor:
-    """The arguments under ``with`` are in ``PLANTER_WITH``, as JSON."""
+    """Arguments are in ``PLANTER_WITH``, as JSON; a result goes into the file named by ``PLANTER_RESULT``."""
 
     def __init__(self, programs: Programs) -> None:
         self._programs = programs
@@ -29,9 +30,15 @@ class ExecExecutor:
         """Run a program for an attempt; ``shown`` names it in messages."""
         run = execution.work.run
         assert run is not None
-        try:
-            command = self._programs.command(execution, argv, {"PLANTER_WITH": bytes(run.arguments).decode()})
-            status = await self._programs.run(command, execution)
-        except NotDone as error:
-            return error.failure
-        return with_last_line(outcome_of(status, shown, command), execution.log.last_error_line)
+        more = {"PLANTER_WITH": bytes(run.arguments).decode()}
+        with result_file() as result:
+            try:
+                command = self._programs.command(
+                    execution, argv, {**more, VARIABLE: str(result)}, writable=(result.parent,)
+                )
+                status = await self._programs.run(command, execution)
+            except NotDone as error:
+                return error.failure
+            if status == 0:
+                return read_result(result)
+        return with_last_line(outcome_of(status, shown, run.limits), execution.log.last_error_line)

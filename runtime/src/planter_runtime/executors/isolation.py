@@ -78,9 +78,8 @@ def _rooms(command: Command) -> Iterator[str]:
         for folder in _ours():
             yield from ("--ro-bind", folder, folder)
     pipe = command.environment.get(progress.PIPE)
-    writable = [str(command.workdir), *([str(Path(pipe).parent)] if pipe else [])]
-    for folder in writable:
-        yield from ("--bind", folder, folder)
+    for folder in (*command.writable, *([Path(pipe).parent] if pipe else [])):
+        yield from ("--bind", str(folder), str(folder))
 
 
 def _system() -> Iterator[str]:

@@ -29,7 +29,7 @@ from planter_runtime.executors.isolation import isolated
 from planter_runtime.executors.limits import limited
 from planter_runtime.outcomes import Completed, Failed, Outcome, cut
 from planter_runtime.phase_log import PhaseLog
-from planter_runtime.work import Work
+from planter_runtime.work import Limits, Work
 
 log = structlog.get_logger(__name__)
 
@@ -134,16 +134,23 @@ def environment(work: Work, source: Mapping[str, str]) -> dict[str, str]:
 
     The folder of our own interpreter is in front of ``PATH``, so that ``python`` means the runtime's own.
     """
-    target = work.target
     found = {name: source[name] for name in INHERITED if name in source}
     found["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), found.get("PATH", os.defpath)])
-    found["PLANTER_SESSION"] = target.session_id
-    found["PLANTER_PHASE"] = target.phase_id
-    found["PLANTER_ATTEMPT"] = str(target.attempt)
-    found["PLANTER_FENCE"] = str(target.fence)
+    return {**found, **identity(work), **(work.run.env if work.run else {})}
+
+
+def identity(work: Work) -> dict[str, str]:
+    """Which attempt it is, and how far an earlier one said that it was."""
+    target = work.target
+    found = {
+        "PLANTER_SESSION": target.session_id,
+        "PLANTER_PHASE": target.phase_id,
+        "PLANTER_ATTEMPT": str(target.attempt),
+        "PLANTER_FENCE": str(target.fence),
+    }
     if target.details is not msgspec.UNSET:
         found[progress.DETAILS] = bytes(target.details).decode()
-    return {**found, **(work.run.env if work.run else {})}
+    return found
 
 
 async def run_child(
@@ -198,7 +205,7 @@ async def run_process(
             os.close(fd)
     stdout, stderr = child.pipes
     ending = anyio.CancelScope()
-    meter = _Meter(command.limits.output or OUTPUT_BYTES_MAX, ending)
+    meter = OutputMeter(command.limits.output or OUTPUT_BYTES_MAX, ending)
     pumps = [
         _Pump(stdout, _to_log(output, "stdout", meter)),
         _Pump(stderr, _to_log(output, "stderr", meter)),
@@ -228,18 +235,19 @@ async def run_process(
         for pump in pumps:
             pump.close()
     if ending.cancelled_caught:
-        message = f"it wrote more than {meter.bytes_max:,} bytes of output (limits.output), and was ended"
-        raise TooMuchOutput(Failed(Failure(message=message, kind="limit", retryable=False)))
+        raise TooMuchOutput(too_much_output(meter))
     return status
 
 
-def outcome_of(status: int, program: str, command: Command) -> Outcome:
-    """What the exit status of a program means."""
+def unwrapped(status: int) -> int:
+    """A status as a program tells it that has run another one: 128 and more is a signal."""
+    return _SIGNALLED - status if status > _SIGNALLED else status
+
+
+def outcome_of(status: int, program: str, limits: Limits) -> Outcome:
+    """What the exit status of a program means; negative for a signal."""
     if status == 0:
         return Completed()
-    if command.isolation != "none" and status > _SIGNALLED:
-        status = _SIGNALLED - status  # as the program between us tells it
-    limits = command.limits
     if (broken := limits.broken_by(status)) is not None:
         return Failed(Failure(message=cut(f"{program} {broken}"), kind="limit"))
     if status > 0:
@@ -351,7 +359,7 @@ class _Pump:
         os.close(self._fd)
 
 
-class _Meter:
+class OutputMeter:
     """Counts the output of a child; ends it when there is too much."""
 
     def __init__(self, bytes_max: int, ending: anyio.CancelScope) -> None:
@@ -368,7 +376,13 @@ class _Meter:
         return taken
 
 
-def _to_log(log: PhaseLog, stream: str, meter: _Meter) -> Consumer:
+def too_much_output(meter: OutputMeter) -> Failed:
+    """That it was ended because of what it wrote."""
+    message = f"it wrote more than {meter.bytes_max:,} bytes of output (limits.output), and was ended"
+    return Failed(Failure(message=message, kind="limit", retryable=False))
+
+
+def _to_log(log: PhaseLog, stream: str, meter: OutputMeter) -> Consumer:
     async def consume(data: bytes) -> None:
         taken = meter.take(data)
         if taken:

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
 from planter_runtime.executors import isolation
 from planter_runtime.executors.command import Command, refused
 from planter_runtime.executors.executor import Execution
-from planter_runtime.executors.process import Consumer, ProcessGroups, environment, run_child
+from planter_runtime.executors.process import Consumer, ProcessGroups, environment, run_child, unwrapped
 from planter_runtime.secrets import Secrets, SecretUnusable
 from planter_runtime.work import Isolation, Work
 
@@ -33,8 +34,16 @@ class Programs:
         level = isolation.stronger(work.run.isolation, self._least)
         return isolation.problem(level) or self._secrets.problem(work.run.secrets.values())
 
-    def command(self, execution: Execution, argv: tuple[str, ...], more: Mapping[str, str]) -> Command:
+    def command(
+        self,
+        execution: Execution,
+        argv: tuple[str, ...],
+        more: Mapping[str, str],
+        writable: tuple[Path, ...] = (),
+    ) -> Command:
         """The command of an attempt, with ``more`` environment variables; its secrets are masked from now on.
+
+        Isolated, it may write into the work folder and ``writable``.
 
         Raises:
             CannotStart: a secret cannot be read.
@@ -52,7 +61,7 @@ class Programs:
             argv,
             work.folder,
             variables,
-            work.workdir,
+            (work.workdir, *writable),
             limits=work.run.limits,
             isolation=isolation.stronger(work.run.isolation, self._least),
         )
@@ -72,4 +81,5 @@ class Programs:
             NotDone: it was not started, or not let go on.
         """
         command = msgspec.structs.replace(command, pass_fds=pass_fds, hand_over=hand_over)
-        return await run_child(command, execution, self._groups, extra)
+        status = await run_child(command, execution, self._groups, extra)
+        return status if command.isolation == "none" else unwrapped(status)

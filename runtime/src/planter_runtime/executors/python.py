@@ -71,7 +71,7 @@ class PythonExecutor:
             return error.failure
         name = f"`{work.run.python}`"
         if status != 0:
-            return with_last_line(outcome_of(status, name, command), execution.log.last_error_line)
+            return with_last_line(outcome_of(status, name, work.run.limits), execution.log.last_error_line)
         return _read(bytes(answer), name)
 
 

@@ -1,0 +1,326 @@
+"""``{container: {image: ..., command: [...]}}``: a container of an engine with Docker's API (Docker, Podman).
+
+It is made for the attempt and removed with it. At timeout and cancellation it is stopped: SIGTERM, and
+SIGKILL ``TERM_SECONDS`` later. What a killed runtime has left behind is removed when the next one of its name
+runs its first container.
+
+Needs the extra ``container`` (aiodocker) and an engine: ``DOCKER_HOST``, or a socket where engines have it.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import anyio
+import msgspec
+import structlog
+
+from planter_protocol.messages import Failure
+from planter_protocol.names import random_token
+from planter_runtime.executors.executor import Execution
+from planter_runtime.executors.process import (
+    LAST_WORDS_SECONDS_MAX,
+    OUTPUT_BYTES_MAX,
+    TERM_SECONDS,
+    OutputMeter,
+    identity,
+    outcome_of,
+    too_much_output,
+    unwrapped,
+)
+from planter_runtime.executors.results import VARIABLE, read_result, result_file
+from planter_runtime.outcomes import Failed, Outcome, cut, failed, with_last_line
+from planter_runtime.secrets import Secrets, SecretUnusable
+from planter_runtime.settings import engine_url
+from planter_runtime.work import Limits, Work
+
+if TYPE_CHECKING:
+    from aiodocker import Docker
+    from aiodocker.containers import DockerContainer
+    from aiodocker.stream import Stream
+
+log = structlog.get_logger(__name__)
+
+RESULT_FOLDER = "/planter"
+_RUNTIME, _LIFE = "planter.runtime", "planter.life"
+_STOP_SECONDS_MAX = TERM_SECONDS + 8.0
+_OF_PODMAN = {"nproc": 2_000, "nofile": 1_024}
+"""Processes of a user, and open files, where a phase gives other limits."""
+_NOT_MODIFIED, _NOT_FOUND, _CONFLICT, _SERVER_ERROR = 304, 404, 409, 500
+_UNREACHABLE = 900
+"""What the library says instead of a status."""
+
+
+class Container(msgspec.Struct, frozen=True, rename="camel"):
+    """What is wanted, expressions filled in. Keys with ``x-`` are somebody else's."""
+
+    image: str
+    command: tuple[str, ...] | None = None
+    """Of the image, if None."""
+    entrypoint: tuple[str, ...] | None = None
+    mount: str | None = None
+    """Where in the container the work folder is; None: it is not."""
+    network: str | None = None
+    """``none``, or one that the engine knows; None: the engine's own choice."""
+    user: str | None = None
+    pull: Literal["missing", "always", "never"] = "missing"
+    read_only: bool = False
+    """Its root folder cannot be written to."""
+
+
+class ContainerExecutor:
+    """Runs containers; each attempt has a connection to the engine of its own."""
+
+    def __init__(self, runtime_id: str, secrets: Secrets) -> None:
+        self._runtime_id = runtime_id
+        self._life = random_token(12)
+        self._secrets = secrets
+        self._is_clean = False
+
+    def unfit(self, work: Work) -> str | None:
+        """What is wrong with what is wanted, if it cannot even be tried."""
+        assert work.run is not None
+        try:
+            wanted = msgspec.convert(work.run.container, Container)
+        except msgspec.ValidationError as error:
+            return f"x-run.container cannot be read: {error}"
+        if work.run.isolation != "none":
+            return "x-run.container takes no `isolation`: it is isolated by its engine"
+        if work.run.cwd and not work.run.cwd.startswith("/") and wanted.mount is None:
+            return (
+                "x-run.cwd is no folder of the container: write an absolute one, or `mount` the work folder"
+            )
+        if work.target.heartbeat_ms is not None:
+            return "a container gives no heartbeats: leave x-timeout.heartbeat out"
+        return self._secrets.problem(work.run.secrets.values())
+
+    async def execute(self, execution: Execution) -> Outcome:
+        """Run the container to its end; complete when it exits with 0."""
+        import aiodocker  # noqa: PLC0415  (only a runtime that runs containers needs it)
+        import aiohttp  # noqa: PLC0415
+
+        assert execution.work.run is not None
+        wanted = msgspec.convert(execution.work.run.container, Container)
+        url = engine_url()
+        try:
+            variables = self._variables(execution)
+            async with aiodocker.Docker(url) as docker:
+                await self._clean(docker)
+                with result_file() as file:
+                    result = _for_everybody(file)
+                    config = self._config(execution.work, wanted, variables, result)
+                    config["HostConfig"]["Ulimits"] = await _ulimits(docker, execution.work.run.limits)
+                    container = await _created(docker, config, wanted, execution)
+                    return await _run(container, wanted, execution, result)
+        except SecretUnusable as error:
+            return failed(str(error), "refused")
+        except aiodocker.DockerError as error:
+            if error.status == _UNREACHABLE:
+                return failed(f"the container engine at {url} does not answer: {error.message}", "refused")
+            retryable = error.status >= _SERVER_ERROR and "executable file" not in error.message
+            message = cut(f"container of {wanted.image}: {error.message.strip()}")
+            return Failed(Failure(message=message, kind="refused", retryable=retryable))
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return failed(f"the container engine at {url} does not answer: {error}", "refused")
+
+    def _variables(self, execution: Execution) -> dict[str, str]:
+        run = execution.work.run
+        assert run is not None
+        found = {"PLANTER_WITH": bytes(run.arguments).decode(), **identity(execution.work), **run.env}
+        for variable, name in run.secrets.items():
+            found[variable] = self._secrets.read(name)
+            execution.log.mask.hide(found[variable])
+        found[VARIABLE] = f"{RESULT_FOLDER}/result.json"
+        return found
+
+    def _config(
+        self, work: Work, wanted: Container, variables: dict[str, str], result: Path
+    ) -> dict[str, Any]:
+        """As the engine's API has it (``POST /containers/create``)."""
+        assert work.run is not None
+        limits, binds = work.run.limits, [f"{result.parent}:{RESULT_FOLDER}"]
+        if wanted.mount is not None:
+            binds.append(f"{work.workdir}:{wanted.mount}")
+        folder = wanted.mount
+        if work.run.cwd:
+            folder = work.run.cwd if folder is None else str(Path(folder) / work.run.cwd)
+        host: dict[str, Any] = {
+            "Binds": binds,
+            "ReadonlyRootfs": wanted.read_only,
+            "SecurityOpt": ["no-new-privileges"],
+        }
+        if wanted.network is not None:
+            host["NetworkMode"] = wanted.network
+        if limits.memory is not None:
+            host |= {"Memory": limits.memory, "MemorySwap": limits.memory}
+        target = work.target
+        config: dict[str, Any] = {
+            "Image": wanted.image,
+            "Cmd": wanted.command,
+            "Entrypoint": wanted.entrypoint,
+            "Env": [f"{name}={text}" for name, text in variables.items()],
+            "WorkingDir": folder,
+            "User": wanted.user,
+            "AttachStdout": True,
+            "AttachStderr": True,
+            "Tty": False,
+            "Labels": {
+                _RUNTIME: self._runtime_id,
+                _LIFE: self._life,
+                "planter.session": target.session_id,
+                "planter.phase": target.phase_id,
+                "planter.attempt": str(target.attempt),
+            },
+            "HostConfig": host,
+        }
+        return {key: value for key, value in config.items() if value is not None}
+
+    async def _clean(self, docker: "Docker") -> None:
+        """Remove what an earlier life of this runtime has left."""
+        if self._is_clean:
+            return
+        self._is_clean = True
+        wanted = msgspec.json.encode({"label": [f"{_RUNTIME}={self._runtime_id}"]}).decode()
+        for container in await docker.containers.list(all=1, filters=wanted):
+            shown = await container.show()
+            if shown["Config"]["Labels"].get(_LIFE) != self._life:
+                log.warning("container.left_behind", container=container.id[:12])
+                await container.delete(force=True, v=True)
+
+
+async def _created(
+    docker: "Docker", config: dict[str, Any], wanted: Container, execution: Execution
+) -> "DockerContainer":
+    import aiodocker  # noqa: PLC0415
+
+    if wanted.pull == "always":
+        await _pull(docker, wanted.image, execution)
+    try:
+        return await docker.containers.create(config, name=_name(execution.work))
+    except aiodocker.DockerError as error:
+        if error.status != _NOT_FOUND or wanted.pull != "missing":
+            raise
+    await _pull(docker, wanted.image, execution)
+    return await docker.containers.create(config, name=_name(execution.work))
+
+
+async def _pull(docker: "Docker", image: str, execution: Execution) -> None:
+    execution.log.say(f"pulling {image}")
+    await docker.images.pull(image)
+
+
+async def _run(
+    container: "DockerContainer", wanted: Container, execution: Execution, result: Path
+) -> Outcome:
+    assert execution.work.run is not None
+    limits = execution.work.run.limits
+    ending = anyio.CancelScope()
+    meter = OutputMeter(limits.output or OUTPUT_BYTES_MAX, ending)
+    try:
+        async with container.attach(stdout=True, stderr=True) as stream:
+            await container.start()
+            await _follow(container, stream, execution, meter, ending)
+        if ending.cancelled_caught:
+            return too_much_output(meter)
+        state = (await container.show())["State"]
+    finally:
+        with anyio.CancelScope(shield=True):
+            await _patiently(lambda: container.delete(force=True, v=True))
+    shown = f"the container of {wanted.image}"
+    if state.get("OOMKilled") and limits.memory is not None:
+        message = f"{shown} used more than {limits.memory:,} bytes of memory (limits.memory)"
+        return Failed(Failure(message=cut(message), kind="limit"))
+    status = int(state["ExitCode"])
+    if status == 0:
+        return read_result(result)
+    return with_last_line(outcome_of(unwrapped(status), shown, limits), execution.log.last_error_line)
+
+
+async def _follow(
+    container: "DockerContainer",
+    stream: "Stream",
+    execution: Execution,
+    meter: OutputMeter,
+    ending: anyio.CancelScope,
+) -> None:
+    """Its output to the log until it has ended; stopped when that is wanted, or when it writes too much."""
+    pumping = anyio.CancelScope(shield=True)  # last words come after the cancellation
+
+    async def pump() -> None:
+        with pumping:
+            while (message := await stream.read_out()) is not None:
+                taken = meter.take(message.data)
+                if taken:
+                    execution.log.write("stderr" if message.stream == 2 else "stdout", taken)
+                    await execution.log.room()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(pump)
+        try:
+            with ending:
+                await container.wait()
+            if ending.cancelled_caught:
+                await _stop(container)
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await _stop(container)
+            raise
+        finally:
+            pumping.deadline = anyio.current_time() + LAST_WORDS_SECONDS_MAX
+
+
+async def _stop(container: "DockerContainer") -> None:
+    await _patiently(lambda: container.stop(t=int(TERM_SECONDS)))
+
+
+def _for_everybody(result: Path) -> Path:
+    """A place in a folder below: the users of a container are not ours."""
+    folder = result.parent / "box"
+    folder.mkdir()
+    folder.chmod(0o777)
+    return folder / result.name
+
+
+async def _patiently(call: Callable[[], Awaitable[Any]]) -> None:
+    """Whatever the engine says: what cannot be stopped or removed now is when the next runtime starts."""
+    import aiodocker  # noqa: PLC0415
+    import aiohttp  # noqa: PLC0415
+
+    with anyio.move_on_after(_STOP_SECONDS_MAX) as scope:
+        try:
+            await call()
+        except aiodocker.DockerError as error:
+            if error.status not in (_NOT_FOUND, _CONFLICT, _NOT_MODIFIED):
+                log.warning("container.stays", error=str(error))
+        except (aiohttp.ClientError, OSError) as error:
+            log.warning("container.stays", error=str(error))
+    if scope.cancelled_caught:
+        log.warning("container.stays", error=f"no answer within {_STOP_SECONDS_MAX:g} s")
+
+
+async def _ulimits(docker: "Docker", limits: Limits) -> list[dict[str, Any]]:
+    found = {"cpu": limits.cpu, "nofile": limits.open_files, "fsize": limits.file_size}
+    wanted = [
+        # Over the soft limit of processor time there is a signal that says why; over the hard one SIGKILL.
+        {"Name": name, "Soft": value, "Hard": value + 1 if name == "cpu" else value}
+        for name, value in found.items()
+        if value is not None
+    ]
+    if not wanted:
+        return []
+    components = (await docker.version()).get("Components") or ()
+    if any("Podman" in component.get("Name", "") for component in components):
+        # With any limit of ours it forgets its defaults for these, and asks for more than it may have where
+        # it lacks CAP_SYS_RESOURCE.
+        named = {one["Name"] for one in wanted}
+        for name, value in _OF_PODMAN.items():
+            wanted += [] if name in named else [{"Name": name, "Soft": value, "Hard": value}]
+    return wanted
+
+
+def _name(work: Work) -> str:
+    """For people that list containers; unique, as the engine wants it."""
+    target = work.target
+    words = f"{target.session_id}-{target.phase_id}-{target.attempt}"
+    return f"planter-{re.sub(r'[^A-Za-z0-9_.-]+', '-', words)[:80]}-{random_token(6)}"
