@@ -135,6 +135,34 @@ async def test_handlers_take_arguments_as_they_are_annotated(tmp_path) -> None:
     assert b["error"]["retryable"] is False
 
 
+async def test_progress_of_handlers_functions_and_programs_is_told_to_who_watches(tmp_path) -> None:
+    (tmp_path / "token").write_text("correct-horse")
+    (tmp_path / "work.py").write_text(
+        "from planter_runtime import report_progress\n"
+        "def run():\n    report_progress(1, 4, 'rows')\n    report_progress(4, 4, 'rows')\n"
+    )
+    shell = {"shell": 'echo "2/3 $T" > "$PLANTER_PROGRESS"', "secrets": {"T": "t"}}
+    heard: dict[str, dict] = {}
+    async with planner_and_runtime(tmp_path, "--secret", f"t={tmp_path}/token") as (planner, _):
+
+        async def hear(message) -> None:
+            told = json.loads(message.data)
+            heard[told["phaseId"]] = told
+
+        await planner.nc.subscribe("plan.session.s1.progress", cb=hear)
+        await planner.nc.flush()
+        await planner.offer("r1", target("a", {"python": "work:run"}), target("b", shell, attempt=2))
+        for phase in "ab":
+            await planner.report(phase)
+        async with asyncio.timeout(10):
+            while len(heard) < 2:
+                await asyncio.sleep(0.01)
+
+    common = {"attempt": 1, "runtimeId": "r1"}
+    assert heard["a"] == {"phaseId": "a", "done": 4.0, "total": 4.0, "message": "rows", **common}
+    assert heard["b"] == {"phaseId": "b", "done": 2.0, "total": 3.0, "message": "***", **common, "attempt": 2}
+
+
 async def test_a_late_async_handler_is_cancelled(tmp_path) -> None:
     (tmp_path / "handlers.py").write_text(HANDLERS)
     async with planner_and_runtime(tmp_path, "--module", "handlers.py") as (planner, _):

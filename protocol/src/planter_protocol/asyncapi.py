@@ -113,6 +113,13 @@ CHANNELS = (
         ("send",),
     ),
     Channel(
+        "progress",
+        f"{_SESSION}progress",
+        "How far running work is, sent by runtimes at most twice a second. Kept nowhere, and may be lost.",
+        m.Progress,
+        ("send",),
+    ),
+    Channel(
         "getState",
         f"{_SESSION}get_state",
         "The full state of a session (PMP), in pages when it has many phases.",

@@ -148,6 +148,11 @@ EXAMPLES: dict[type, dict[str, Any]] = {
             runtime_id="build-7",
         )
     },
+    m.Progress: {
+        "rows": m.Progress(
+            phase_id="load", attempt=1, done=4_200, total=10_000, message="rows", runtime_id="build-7"
+        )
+    },
     m.Commit: {
         "targeted": m.Commit(
             v=1,

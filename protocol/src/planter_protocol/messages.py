@@ -258,6 +258,20 @@ class Log(Message, frozen=True):
     """With what a handler says: the labels that its manifest gave it."""
 
 
+class Progress(Message, frozen=True):
+    """``plan.session.<id>.progress``: how far running work is. For who watches now: it is kept nowhere."""
+
+    phase_id: str
+    attempt: int
+    done: float
+    """Of whatever the work counts."""
+    total: float | None = None
+    """All of it; None: nobody knows."""
+    message: str | None = None
+    """What is counted, or what is going on, for people."""
+    runtime_id: str | None = None
+
+
 class Notification(Message, frozen=True):
     """``plan.notify.<id>.<channel>.<token>``: what the handler of a phase wants sent to one addressee."""
 

@@ -67,6 +67,11 @@ def log(session: str) -> str:
     return _session(session, "log")
 
 
+def progress(session: str) -> str:
+    """``plan.session.<id>.progress``: how far running work is; kept nowhere."""
+    return _session(session, "progress")
+
+
 LOG_WILDCARD = "plan.session.*.log"
 
 # -- queries: request and reply --------------------------------------------------------------

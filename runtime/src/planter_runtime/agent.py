@@ -16,6 +16,7 @@ import structlog
 from anyio.abc import TaskGroup
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 
 import planter_runtime
 from planter_protocol import messages, services, subjects
@@ -32,10 +33,13 @@ from planter_runtime.orders import Note, Order, SendAck, SendReport, Start, Stop
 from planter_runtime.outbox import Outbox
 from planter_runtime.outcomes import Cancelled, Completed, Outcome, failed, with_last_line
 from planter_runtime.phase_log import PhaseLog
+from planter_runtime.progress import Told
 from planter_runtime.publishing import Publisher
 from planter_runtime.pulse import Details, Pulse
 from planter_runtime.sdk import Handler
+from planter_runtime.secrets import Mask
 from planter_runtime.settings import Settings
+from planter_runtime.telling import Teller
 from planter_runtime.work import HANDLER, Work, read_work
 
 log = structlog.get_logger(__name__)
@@ -255,10 +259,18 @@ class Agent:
         output = PhaseLog(self._log_publisher, work.target, self.settings.runtime_id, self._tasks)
         running = self._running[key]
         mask = output.mask
-        execution = Execution(work, output, lambda told: self._beat_of(key, running, mask.details(told)))
+
+        def publish(told: Told) -> None:
+            self._tasks.start_soon(self._tell, work.target, told, mask)
+
+        teller = Teller(publish)
+        execution = Execution(
+            work, output, lambda told: self._beat_of(key, running, mask.details(told)), teller.tell
+        )
         outcome = mask.outcome(await self._outcome(running, execution))
         if running.pulse is not None and running.pulse.unsent and not isinstance(outcome, Completed):
             self._send_beat(key, running)  # the next attempt goes on from there
+        teller.close()
         await output.close()
         log.debug("attempt.ended", session=key.session, phase=key.phase, outcome=type(outcome).__name__)
         del self._running[key]
@@ -270,6 +282,22 @@ class Agent:
             log.warning("attempt.unstoppable", session=key.session, phase=key.phase)
             await leftover.wait()
             self._perform(self._attempts.release(key, now_ms()))
+
+    async def _tell(self, target: messages.Target, told: Told, mask: Mask) -> None:
+        """Say how far the work is, to whoever listens."""
+        done, total, text = told
+        progress = messages.Progress(
+            phase_id=target.phase_id,
+            attempt=target.attempt,
+            done=done,
+            total=total,
+            message=None if text is None else mask.text(text),
+            runtime_id=self.settings.runtime_id,
+        )
+        try:
+            await self._nc.publish(subjects.progress(target.session_id), encode(progress))
+        except NatsError as error:
+            log.debug("progress.lost", error=str(error))
 
     async def _outcome(self, running: _Running, execution: Execution) -> Outcome:
         work = execution.work

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from planter_runtime.progress import encoded
+from planter_runtime.progress import Told, encoded, told
 
 if TYPE_CHECKING:
     import anyio
@@ -41,6 +41,7 @@ class PhaseContext:
         cancelled: "anyio.Event",
         write: Callable[[str, str], None],
         beat: Callable[[bytes | None], None],
+        tell: Callable[[Told], None],
         details: Any = None,
         item: Any = None,
         index: int | None = None,
@@ -57,6 +58,7 @@ class PhaseContext:
         self.index = index
         self._write = write
         self._beat = beat
+        self._tell = tell
         # Not from getLogger, which would keep one for every phase for ever.
         self.logger = logging.Logger(f"planter.{session}.{phase}")  # noqa: LOG001
         self.logger.addHandler(_ToPhaseLog(write))
@@ -69,6 +71,21 @@ class PhaseContext:
     def log(self, text: str, level: str = "info") -> None:
         """Write one or more lines to the phase's log; from any thread."""
         self._write(text, level)
+
+    def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
+        """Tell people who watch how far the work is; from any thread, as often as is convenient.
+
+        It is no heartbeat, and no other attempt hears of it.
+
+        Args:
+            done: from 0 on, of whatever is counted.
+            total: all of it; None when nobody knows.
+            message: what is counted, or what is going on; its first 200 characters.
+
+        Raises:
+            ValueError: a number is negative or not finite.
+        """
+        self._tell(told(done, total, message))
 
     def heartbeat(self, details: Any = None) -> None:
         """Say that the work goes on, and how far it is; from any thread, as often as is convenient.

@@ -1,16 +1,23 @@
-"""Heartbeats from inside of a child process: for ``python`` phases, and for any program that a phase runs.
+"""Heartbeats and progress from inside of a child process: for ``python`` phases, and any program of a phase.
 
 When the phase has a heartbeat timeout, ``PLANTER_HEARTBEAT`` is the path of a named pipe; each line that is
 written to it is a heartbeat: ``echo "row 7" > "$PLANTER_HEARTBEAT"``. ``PLANTER_DETAILS`` is what an earlier
-attempt said last, as JSON. Standard library only: every ``python`` phase may import this.
+attempt said last, as JSON. ``PLANTER_PROGRESS`` is the path of another pipe, for lines that people see while
+they watch: ``echo "42/100 rows" > "$PLANTER_PROGRESS"``. Standard library only: every ``python`` phase may
+import this.
 """
 
 import json
+import math
 import os
 from typing import Any
 
 PIPE = "PLANTER_HEARTBEAT"
 DETAILS = "PLANTER_DETAILS"
+PROGRESS = "PLANTER_PROGRESS"
+MESSAGE_LENGTH_MAX = 200
+Told = tuple[float, float | None, str | None]
+"""How much is done, of how much, and a few words."""
 DETAILS_BYTES_MAX = 4_000
 """The protocol's limit, and less than what one write to a pipe carries as a whole (4,096 on Linux)."""
 
@@ -27,8 +34,42 @@ def heartbeat(details: Any = None) -> None:
         TypeError: ``details`` is not JSON.
         ValueError: it is too large, or has numbers that JSON does not know.
     """
-    line = encoded(details) or b""
-    path = os.environ.get(PIPE)
+    _write(PIPE, encoded(details) or b"")
+
+
+def report_progress(done: float, total: float | None = None, message: str | None = None) -> None:
+    """Tell people who watch how far the work is; call it as often as is convenient.
+
+    Nothing happens outside of a phase. It is no heartbeat, and no other attempt hears of it.
+
+    Args:
+        done: from 0 on, of whatever is counted.
+        total: all of it; None when nobody knows.
+        message: what is counted, or what is going on; its first 200 characters.
+
+    Raises:
+        ValueError: a number is negative or not finite.
+    """
+    done, total, message = told(done, total, message)
+    of_total = "" if total is None else f"/{total!r}"
+    _write(PROGRESS, f"{done!r}{of_total} {message or ''}".replace("\n", " ").encode())
+
+
+def told(done: float, total: float | None, message: str | None) -> Told:
+    """The same, checked.
+
+    Raises:
+        ValueError: a number is negative or not finite.
+    """
+    for number in (done, total):
+        if number is not None and not (math.isfinite(number) and number >= 0):
+            raise ValueError(f"progress is counted from 0 on, not {number!r}")
+    text = None if message is None else " ".join(str(message).split())[:MESSAGE_LENGTH_MAX]
+    return done, total or None, text or None
+
+
+def _write(variable: str, line: bytes) -> None:
+    path = os.environ.get(variable)
     if not path:
         return
     try:
@@ -38,7 +79,7 @@ def heartbeat(details: Any = None) -> None:
     try:
         os.write(fd, line + b"\n")
     except OSError:
-        pass  # the pipe is full of heartbeats
+        pass  # the pipe is full
     finally:
         os.close(fd)
 

@@ -25,6 +25,7 @@ from planter_runtime.executors.executor import Execution
 from planter_runtime.executors.handlers import HandlerExecutor
 from planter_runtime.outcomes import Cancelled, Completed, Failed, Outcome
 from planter_runtime.phase_log import PhaseLog
+from planter_runtime.progress import Told
 from planter_runtime.sdk import Runtime
 from planter_runtime.work import Run, Work
 
@@ -43,6 +44,8 @@ class HandlerRun(NamedTuple):
     """Lines, in order."""
     heartbeats: list[Any]
     """What it said with ``heartbeat``; None where it said only that it goes on."""
+    progress: list[Told]
+    """What it said with ``progress``: how much is done, of how much, and the message."""
 
 
 def run_handler(
@@ -108,11 +111,12 @@ async def call_handler(  # noqa: PLR0913  (each is a fact of the attempt, with a
     def beat(given: bytes | None) -> None:
         beats.append(None if given is None else msgspec.json.decode(given))
 
-    execution = Execution(Work(target, run, Path.cwd()), cast("PhaseLog", log), beat)
+    told: list[Told] = []
+    execution = Execution(Work(target, run, Path.cwd()), cast("PhaseLog", log), beat, told.append)
     outcome: Outcome = Cancelled("timed out")
     with anyio.move_on_after(timeout):
         outcome = await HandlerExecutor(runtime.handlers).execute(execution)
-    return _told(outcome, log.lines, beats)
+    return _run_of(outcome, log.lines, beats, told)
 
 
 class _Log:
@@ -133,12 +137,15 @@ def _raw(value: Any) -> msgspec.Raw | msgspec.UnsetType:
     return msgspec.UNSET if value is None else msgspec.Raw(msgspec.json.encode(value))
 
 
-def _told(outcome: Outcome, lines: list[str], beats: list[Any]) -> HandlerRun:
+def _run_of(outcome: Outcome, lines: list[str], beats: list[Any], told: list[Told]) -> HandlerRun:
+    status: Literal["complete", "failed"] = "failed"
+    result, error, retryable = None, None, False
     match outcome:
-        case Completed(result):
-            value = None if result is msgspec.UNSET else msgspec.json.decode(result)
-            return HandlerRun("complete", value, None, retryable=False, log=lines, heartbeats=beats)
+        case Completed(data):
+            status = "complete"
+            result = None if data is msgspec.UNSET else msgspec.json.decode(data)
         case Failed(failure):
-            return HandlerRun("failed", None, failure.message, failure.retryable, lines, beats)
+            error, retryable = failure.message, failure.retryable
         case Cancelled(message):
-            return HandlerRun("failed", None, message, retryable=True, log=lines, heartbeats=beats)
+            error, retryable = message, True
+    return HandlerRun(status, result, error, retryable, lines, beats, told)

@@ -6,7 +6,7 @@ from planter.cli.output import Output
 from planter.cli.render import PlainLines, log_lines, printable, summary
 from planter.cli.tree import tree_lines
 from planter.cli.view import PhaseView, View
-from planter_protocol.messages import Commit, Log
+from planter_protocol.messages import Commit, Log, Progress
 
 
 def a_commit(*events: dict) -> Commit:
@@ -45,6 +45,26 @@ def test_items_have_room_for_their_names(capsys):
     lines.log(Log(level="info", message="two", timestamp="t", phase_id="a[0]"))
 
     assert capsys.readouterr().out == "a    | one\na[0] | two\n"
+
+
+def test_progress_is_a_line_for_each_tenth_and_stands_in_the_tree(capsys):
+    view = a_view("a")
+    lines = PlainLines(view)
+    feed(lines, view, 1_000, {"type": "PlanApplied", "revision": 1, "digest": "d"})
+    feed(lines, view, 1_000, {"type": "PhaseStarted", "phaseId": "a", "attempt": 1, "runtimeId": "r1"})
+    capsys.readouterr()
+    for done in range(1, 26):
+        told = Progress(phase_id="a", attempt=1, done=done, total=100, message="rows")
+        view.note_progress(told)
+        lines.progress(view, told)
+    err = capsys.readouterr().err
+    tree = [line.plain for line in tree_lines(view, 2_000, height=20, width=80)]
+
+    assert [line.partition("running")[2].strip() for line in err.splitlines()] == [
+        "10 % (10/100 rows)",
+        "20 % (20/100 rows)",
+    ]
+    assert "25 % (25/100 rows)" in tree[1]
 
 
 def test_output_of_phases_goes_to_stdout_with_their_names(capsys):

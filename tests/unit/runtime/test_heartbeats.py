@@ -13,7 +13,7 @@ from planter_protocol import messages
 from planter_protocol.messages import Report
 from planter_runtime import progress
 from planter_runtime.executors.handlers import _beat_from_thread
-from planter_runtime.executors.heartbeats import HeartbeatPipe
+from planter_runtime.executors.pipes import heartbeat_pipe
 from planter_runtime.outbox import _Box
 from planter_runtime.pulse import EVERY_SECONDS_MAX, EVERY_SECONDS_MIN, Pulse
 
@@ -124,7 +124,7 @@ async def test_a_thread_that_gives_heartbeats_in_a_tight_loop_does_not_flood_the
 
 async def test_lines_of_a_child_are_heartbeats_and_the_newest_tells_how_far_it_is() -> None:
     beats: list[bytes | None] = []
-    pipe = HeartbeatPipe(beats.append)
+    pipe = heartbeat_pipe(beats.append)
     try:
         for data in (b"\n", b'{"row"', b": 1}\n\n", b"row 2\n", b"x" * 5_000 + b"\n"):
             await pipe.consume(data)
@@ -137,7 +137,7 @@ async def test_lines_of_a_child_are_heartbeats_and_the_newest_tells_how_far_it_i
 
 
 def test_the_sdk_writes_one_line_for_each_heartbeat(monkeypatch) -> None:
-    pipe = HeartbeatPipe(lambda _: None)
+    pipe = heartbeat_pipe(lambda _: None)
     try:
         monkeypatch.setenv(progress.PIPE, pipe.variables[progress.PIPE])
         planter_runtime.heartbeat()

@@ -7,12 +7,15 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any, NamedTuple, Protocol, Self
 
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from planter.cli.output import milliseconds
 from planter.cli.signals import Signals
 from planter.cli.view import Change, View, view_of_state
 from planter_protocol import PlanClient, ProtocolError, SessionNotFound, messages, subjects
+from planter_protocol.codec import decode
+from planter_protocol.errors import InvalidMessage
 
 TICK_SECONDS = 0.1
 HINT_MS = 2_000
@@ -40,6 +43,10 @@ class Renderer(Protocol):
 
     def log(self, line: messages.Log) -> None:
         """A phase has said something."""
+        ...
+
+    def progress(self, view: View, progress: messages.Progress) -> None:
+        """Running work tells how far it is; the view includes it."""
         ...
 
     def hint(self, text: str) -> None:
@@ -75,6 +82,10 @@ class _Logged(NamedTuple):
     line: messages.Log
 
 
+class _Progressed(NamedTuple):
+    progress: messages.Progress
+
+
 class _Ended(NamedTuple):
     pass
 
@@ -91,7 +102,7 @@ class _Signalled(NamedTuple):
     number: int
 
 
-_Item = _Committed | _Logged | _Ended | _Lost | _Broken | _Signalled
+_Item = _Committed | _Logged | _Progressed | _Ended | _Lost | _Broken | _Signalled
 
 
 class Follower:
@@ -110,7 +121,8 @@ class Follower:
 
     async def __aenter__(self) -> Self:
         """Begin to read."""
-        self._tasks = [asyncio.create_task(self._read_journal()), asyncio.create_task(self._read_logs())]
+        works = (self._read_journal(), self._read_logs(), self._hear_progress())
+        self._tasks = [asyncio.create_task(work) for work in works]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -146,6 +158,9 @@ class Follower:
                     await self._commit(item)
                 case _Logged():
                     self._log(item)
+                case _Progressed():
+                    self.view.note_progress(item.progress)
+                    self._renderer.progress(self.view, item.progress)
                 case _Ended():
                     await self._last_logs()
                     return Outcome.ENDED
@@ -260,6 +275,16 @@ class Follower:
                     self._items.put_nowait(_Logged(sequence, line))
                     after = sequence
             await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _hear_progress(self) -> None:
+        """What is kept nowhere: as long as the connection is there."""
+
+        async def hear(message: Msg) -> None:
+            with suppress(InvalidMessage):
+                self._items.put_nowait(_Progressed(decode(message.data, messages.Progress)))
+
+        with suppress(NatsError):
+            await self._client.nc.subscribe(subjects.progress(self.view.session), cb=hear)
 
 
 async def end_task(task: asyncio.Task[Any]) -> None:

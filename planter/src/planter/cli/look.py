@@ -154,6 +154,9 @@ class LogPrinter:
     def commit(self, view: Any, commit: "Commit", changes: Any) -> None:
         """Not shown."""
 
+    def progress(self, view: Any, progress: Any) -> None:
+        """Not shown."""
+
     def hint(self, text: str) -> None:
         """On stderr."""
         note(f"hint: {text}")

@@ -2,10 +2,11 @@
 
 import shlex
 import sys
+import time
 from typing import TextIO
 
 from planter.cli.output import Output, counted, data_line, duration, one_line, symbol
-from planter.cli.view import SESSION_ENDED, Change, PhaseView, View
+from planter.cli.view import SESSION_ENDED, Change, PhaseView, View, progress_text
 from planter_protocol import messages
 
 _QUIET = frozenset({"applied"})
@@ -21,6 +22,7 @@ class PlainLines:
     def __init__(self, view: View, output: Output = Output.TEXT) -> None:
         self._output = output
         self._begun: int | None = None
+        self._tenths: dict[tuple[str, int], int] = {}
         self._width = _name_width(view)
 
     def commit(self, view: View, commit: messages.Commit, changes: list[Change]) -> None:
@@ -40,6 +42,15 @@ class PlainLines:
         stream = sys.stdout if self._output is Output.TEXT else sys.stderr
         _write(stream, *log_lines(line, self._width))
 
+    def progress(self, view: View, progress: messages.Progress) -> None:
+        """Seldom, for lines stay: another one when a tenth more is done, or without a total not at all."""
+        tenth = int(10 * progress.done / progress.total) if progress.total else 0
+        key = (progress.phase_id, progress.attempt)
+        if tenth > self._tenths.get(key, 0) and self._begun is not None:
+            self._tenths[key] = tenth
+            change = Change(int(time.time() * 1000), progress.phase_id, "running", progress_text(progress))
+            _write(sys.stderr, self._line(view, change, told=True))
+
     def hint(self, text: str) -> None:
         """``hint: ...`` on stderr."""
         _write(sys.stderr, f"hint: {text}")
@@ -50,13 +61,13 @@ class PlainLines:
     def close(self, view: View, now: int) -> None:
         """Nothing is left to show."""
 
-    def _line(self, view: View, change: Change) -> str:
+    def _line(self, view: View, change: Change, *, told: bool = False) -> str:
         elapsed = duration((change.at - self._begun) / 1000) if self._begun else ""
         took = ""
         phase = view.phases.get(change.phase) if change.phase is not None else None
         if phase is not None and change.status in ("complete", "failed") and phase.started is not None:
             took = duration(phase.seconds(change.at) or 0)
-        if phase is not None and change.status == "running" and phase.runtime_id:
+        if phase is not None and change.status == "running" and phase.runtime_id and not told:
             took = f"on {phase.runtime_id}"
         parts = (took, one_line(change.detail, 200))
         return (

@@ -9,7 +9,7 @@ from rich.text import Text
 from planter.cli.items import beneath
 from planter.cli.output import STYLES, console, counted, duration, one_line, symbol
 from planter.cli.render import log_lines
-from planter.cli.view import PHASE_ENDED, Change, PhaseView, View, attempt_of
+from planter.cli.view import PHASE_ENDED, Change, PhaseView, View, attempt_of, progress_text
 from planter_protocol import messages
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -53,6 +53,9 @@ class LiveTree:
             shown = Text(text)
             shown.stylize("dim", 0, name_end)
             self._print(shown)
+
+    def progress(self, view: View, progress: messages.Progress) -> None:
+        """The next tick shows it."""
 
     def hint(self, text: str) -> None:
         """Above the list."""
@@ -145,6 +148,9 @@ def _detail(view: View, phase: PhaseView, status: str) -> str:
         return f"waits for {shown}" + (f" and {len(waits) - 4} more" if len(waits) > 4 else "")
     if status == "targeted" and phase.runtime_id is None:
         return "offered"
+    told = view.progress.get(phase.id)
+    if status == "running" and told is not None and told.attempt == phase.attempt:
+        return progress_text(told)
     return one_line(phase.reason or "")
 
 

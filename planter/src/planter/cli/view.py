@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from planter.cli.output import milliseconds
+from planter_protocol import messages
 from planter_protocol.names import is_of_phase
 
 PHASE_ENDED = frozenset({"complete", "failed", "skipped", "cancelled"})
@@ -56,6 +57,15 @@ class PhaseView(msgspec.Struct, frozen=True):
         return ((self.ended or now) - self.started) / 1000
 
 
+def progress_text(progress: messages.Progress) -> str:
+    """``42 % (42/100 rows)``."""
+    text = progress.message or ""
+    if progress.total is None:
+        return f"{progress.done:g} {text}".rstrip()
+    share = min(100, int(100 * progress.done / progress.total))
+    return f"{share} % ({progress.done:g}/{progress.total:g}{f' {text}' if text else ''})"
+
+
 class Change(NamedTuple):
     """Something a person wants to be told. ``phase`` is None for the session itself."""
 
@@ -79,6 +89,8 @@ class View:
         self.ended: int | None = None
         self.known: set[str] = set()
         """External phases that are complete."""
+        self.progress: dict[str, messages.Progress] = {}
+        """What the newest attempt of a phase has told of how far it is."""
         self.outdated = False
         """Another plan was applied than the one that this view shows: ask the planner for the state."""
 
@@ -92,6 +104,11 @@ class View:
                 if change is not None:
                     changes.append(change)
         return changes
+
+    def note_progress(self, progress: messages.Progress) -> None:
+        """Running work tells how far it is."""
+        if progress.phase_id in self.phases:
+            self.progress[progress.phase_id] = progress
 
     def counts(self) -> dict[str, int]:
         """Phases by status, the good news first."""

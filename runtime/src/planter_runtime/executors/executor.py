@@ -7,20 +7,24 @@ import anyio
 
 from planter_runtime.outcomes import Outcome
 from planter_runtime.phase_log import PhaseLog
+from planter_runtime.progress import Told
 from planter_runtime.pulse import Details
 from planter_runtime.work import Work
 
 Beat = Callable[[Details], None]
 """The work gives a heartbeat, perhaps with details; called in the event loop, as often as the work likes."""
+Tell = Callable[[Told], None]
+"""The work tells how far it is; called in the event loop, as often as the work likes."""
 
 
 class Execution:
     """One execution of an attempt; ``beat`` does nothing when its phase has no heartbeat timeout."""
 
-    def __init__(self, work: Work, log: PhaseLog, beat: Beat) -> None:
+    def __init__(self, work: Work, log: PhaseLog, beat: Beat, tell: Tell) -> None:
         self.work = work
         self.log = log
         self.beat = beat
+        self.tell = tell
         self.leftover: anyio.Event | None = None
         """Set by an executor that cannot be ended: the slot stays taken until the event is set."""
 

@@ -15,9 +15,10 @@ import msgspec
 from planter_runtime.calling import bound, result_json
 from planter_runtime.context import PhaseContext
 from planter_runtime.errors import PermanentFailure, TemporaryFailure
-from planter_runtime.executors.executor import Beat, Execution
+from planter_runtime.executors.executor import Beat, Execution, Tell
 from planter_runtime.outcomes import Completed, Outcome, completed, failed
 from planter_runtime.phase_log import PhaseLog
+from planter_runtime.progress import Told
 from planter_runtime.pulse import Details
 from planter_runtime.sdk import Handler
 from planter_runtime.work import Work, best_handler
@@ -49,7 +50,8 @@ class HandlerExecutor:
         loop = asyncio.get_running_loop()
         write = log.say if handler.is_async else _from_thread(log, loop)
         beat = execution.beat if handler.is_async else _beat_from_thread(execution.beat, loop)
-        context = _context(execution.work, cancelled, write, beat)
+        tell = execution.tell if handler.is_async else _tell_from_thread(execution.tell, loop)
+        context = _context(execution.work, cancelled, write, beat, tell)
         run = execution.work.run
         try:
             by_place, by_name = bound(handler.signature, bytes(run.arguments) if run else b"{}", context)
@@ -144,8 +146,29 @@ def _beat_from_thread(beat: Beat, loop: asyncio.AbstractEventLoop) -> Beat:
     return from_thread
 
 
+def _tell_from_thread(tell: Tell, loop: asyncio.AbstractEventLoop) -> Tell:
+    """``tell`` for a thread, likewise; the newest is what counts."""
+    lock = threading.Lock()
+    newest: list[Told] = []
+
+    def pass_on() -> None:
+        with lock:
+            told = newest.pop()
+        tell(told)
+
+    def from_thread(told: Told) -> None:
+        with lock:
+            is_first = not newest
+            newest[:] = [told]
+        if is_first:
+            with contextlib.suppress(RuntimeError):  # the runtime is ending
+                loop.call_soon_threadsafe(pass_on)
+
+    return from_thread
+
+
 def _context(
-    work: Work, cancelled: anyio.Event, write: Callable[[str, str], None], beat: Beat
+    work: Work, cancelled: anyio.Event, write: Callable[[str, str], None], beat: Beat, tell: Tell
 ) -> PhaseContext:
     target = work.target
     timeout = work.timeout_seconds
@@ -159,6 +182,7 @@ def _context(
         cancelled=cancelled,
         write=write,
         beat=beat,
+        tell=tell,
         details=_value(target.details),
         item=_value(target.item),
         index=target.index,

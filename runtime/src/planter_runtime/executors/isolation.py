@@ -15,7 +15,6 @@ from pathlib import Path
 
 import msgspec
 
-from planter_runtime import progress
 from planter_runtime.executors.command import Command, check_program
 from planter_runtime.work import Isolation
 
@@ -77,8 +76,7 @@ def _rooms(command: Command) -> Iterator[str]:
     if command.isolation == "strict":
         for folder in _ours():
             yield from ("--ro-bind", folder, folder)
-    pipe = command.environment.get(progress.PIPE)
-    for folder in (*command.writable, *([Path(pipe).parent] if pipe else [])):
+    for folder in command.writable:
         yield from ("--bind", str(folder), str(folder))
 
 

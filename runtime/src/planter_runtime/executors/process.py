@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import anyio
@@ -24,9 +25,9 @@ from planter_runtime import progress
 from planter_runtime.executors import guard, strays
 from planter_runtime.executors.command import CannotStart, Command, TooMuchOutput, absent, forbidden, refused
 from planter_runtime.executors.executor import Execution
-from planter_runtime.executors.heartbeats import HeartbeatPipe
 from planter_runtime.executors.isolation import isolated
 from planter_runtime.executors.limits import limited
+from planter_runtime.executors.pipes import heartbeat_pipe, progress_pipe
 from planter_runtime.outcomes import Completed, Failed, Outcome, cut
 from planter_runtime.phase_log import PhaseLog
 from planter_runtime.work import Limits, Work
@@ -159,20 +160,22 @@ async def run_child(
     groups: ProcessGroups,
     extra: Mapping[int, Consumer] | None = None,
 ) -> int:
-    """As ``run_process``, for an attempt: with a pipe for heartbeats when its phase wants them."""
-    if execution.work.heartbeat_seconds is None:
-        return await run_process(command, execution.log, groups, extra)
-    pipe = HeartbeatPipe(execution.beat)
-    try:
-        command = msgspec.structs.replace(
-            command,
-            environment={**command.environment, **pipe.variables},
-            hand_over=(*command.hand_over, pipe.writer),
-        )
-        readers = {**(extra or {}), pipe.reader: pipe.consume}
+    """As ``run_process``, for an attempt: with a pipe for progress, and one for heartbeats if any are due."""
+    readers = dict(extra or {})
+    with ExitStack() as pipes:
+        wanted = [progress_pipe(execution.tell)]
+        if execution.work.heartbeat_seconds is not None:
+            wanted.append(heartbeat_pipe(execution.beat))
+        for pipe in wanted:
+            pipes.callback(pipe.close)
+            readers[pipe.reader] = pipe.consume
+            command = msgspec.structs.replace(
+                command,
+                environment={**command.environment, **pipe.variables},
+                hand_over=(*command.hand_over, pipe.writer),
+                writable=(*command.writable, pipe.folder),
+            )
         return await run_process(command, execution.log, groups, readers)
-    finally:
-        pipe.close()
 
 
 async def run_process(

@@ -1,0 +1,89 @@
+"""What child processes say besides output: lines that they write to named pipes.
+
+A path and not a descriptor: it survives programs in between that close what they do not know, and a number
+that was closed could be somebody else's file.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from planter_protocol.messages import DETAILS_BYTES_MAX
+from planter_runtime.executors.executor import Beat, Tell
+from planter_runtime.lines import LineSplitter
+from planter_runtime.progress import PIPE, PROGRESS, told
+from planter_runtime.pulse import Details
+
+_TOLD = re.compile(r"\s*([0-9.eE+-]+)\s*(?:/\s*([0-9.eE+-]+))?(?:\s+(.*))?\s*", re.DOTALL)
+
+
+class LinePipe:
+    """A named pipe in a folder of its own; ``close`` removes it."""
+
+    def __init__(self, variable: str, take: Callable[[list[str]], None]) -> None:
+        self._take = take
+        self._lines = LineSplitter()
+        self.folder = Path(tempfile.mkdtemp(prefix="planter-pipe-"))
+        try:
+            path = self.folder / "pipe"
+            os.mkfifo(path, 0o600)
+            self.variables = {variable: str(path)}
+            self.reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            """To be read and closed by whoever runs the child."""
+            self.writer = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            """For the child to hold: while it lives, the pipe has no end."""
+        except BaseException:
+            self.close()
+            raise
+
+    async def consume(self, data: bytes) -> None:
+        """Lines of the child, as many as came together."""
+        lines = self._lines.feed(data)
+        if lines:
+            self._take(lines)
+
+    def close(self) -> None:
+        """Nobody can write to it any more."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def heartbeat_pipe(beat: Beat) -> LinePipe:
+    """Each line is a heartbeat, the newest that is not empty tells how far the work is."""
+
+    def take(lines: list[str]) -> None:
+        newest = next((line for line in reversed(lines) if line.strip()), None)
+        beat(None if newest is None else _details(newest))
+
+    return LinePipe(PIPE, take)
+
+
+def progress_pipe(tell: Tell) -> LinePipe:
+    """Of lines such as ``42/100 rows`` the newest counts; what is none is passed over."""
+
+    def take(lines: list[str]) -> None:
+        for line in reversed(lines):
+            found = _TOLD.fullmatch(line)
+            if found is None:
+                continue
+            try:
+                tell(told(float(found[1]), None if found[2] is None else float(found[2]), found[3]))
+            except ValueError:
+                continue
+            return
+
+    return LinePipe(PROGRESS, take)
+
+
+def _details(line: str) -> Details:
+    """JSON as it is, anything else as a string: ``echo row 7`` is good enough. Too long ones are left out."""
+    data = line.strip().encode()
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        data = msgspec.json.encode(line.strip())
+    return data if len(data) <= DETAILS_BYTES_MAX else None
