@@ -165,13 +165,19 @@ async def test_redirects_are_followed_when_that_is_wanted(tmp_path) -> None:
 
 
 async def test_a_timeout_and_a_cancellation_close_the_connection(tmp_path) -> None:
-    async with serving(lambda head, body: b"") as server, planner_and_runtime(tmp_path) as (planner, _):
-        await planner.offer("r1", target("slow", {"http": {"url": server.url}}, timeoutMs=300))
+    def reply(head: str, body: bytes) -> bytes:
+        return answer("200 OK") if head.startswith("GET /first ") else b""
+
+    async with serving(reply) as server, planner_and_runtime(tmp_path) as (planner, _):
+        # The first request of a runtime loads what it needs: only then is a short time enough to connect.
+        await planner.offer("r1", target("first", {"http": {"url": f"{server.url}/first"}}))
+        await planner.report("first")
+        await planner.offer("r1", target("slow", {"http": {"url": server.url}}, timeoutMs=1_000))
         late = await planner.report("slow")
         await asyncio.wait_for(server.hung_up.wait(), READ_SECONDS)
         server.hung_up.clear()
         await planner.offer("r1", target("b", {"http": {"url": server.url}}, fence=8))
-        await planner.until(lambda: len(server.heads) == 2 or None)
+        await planner.until(lambda: len(server.heads) == 3 or None)
         await planner.control("r1", command="cancel", sessionId="s1", phaseId="b", reason="enough")
         cancelled = await planner.report("b")
         await asyncio.wait_for(server.hung_up.wait(), READ_SECONDS)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -48,11 +49,16 @@ def running_engine(folder: Path) -> Generator[str]:
         pytest.skip("needs podman, runc and busybox-static (Debian packages)")
     if os.geteuid() != 0:
         pytest.skip("this set-up of podman needs root")
+    with tempfile.TemporaryDirectory(prefix="engine-") as short:  # podman takes no long path here
+        yield from _running(folder, Path(short), busybox)
+
+
+def _running(folder: Path, short: Path, busybox: str) -> Generator[str]:
     (folder / "containers.conf").write_text(_CONFIG)
     environment = {**os.environ, "CONTAINERS_CONF": str(folder / "containers.conf")}
-    podman = ["podman", "--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "vfs"]
+    podman = ["podman", "--root", f"{folder}/root", "--runroot", f"{short}/run", "--storage-driver", "vfs"]
     _import_image(folder, podman, environment, busybox)
-    socket = folder / "podman.sock"
+    socket = short / "podman.sock"
     with (folder / "podman.log").open("wb") as log:
         service = subprocess.Popen(
             [*podman, "system", "service", "--time=0", f"unix://{socket}"],

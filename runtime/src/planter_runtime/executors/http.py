@@ -14,6 +14,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+import anyio
+import anyio.to_thread
 import msgspec
 
 from planter_protocol.messages import Failure
@@ -70,6 +72,9 @@ class HttpExecutor:
 
     async def execute(self, execution: Execution) -> Outcome:
         """Make the request; cancelled, it closes the connection."""
+        tls = await anyio.to_thread.run_sync(
+            _tls
+        )  # the first time it takes a while, and others have to go on
         import httpx2  # noqa: PLC0415  (only a runtime that makes requests needs it)
 
         work = execution.work
@@ -86,7 +91,7 @@ class HttpExecutor:
             url = httpx2.URL(request.url).copy_merge_params(request.query)
             async with (
                 httpx2.AsyncClient(
-                    verify=_tls(),
+                    verify=tls,
                     timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),
                     follow_redirects=request.follow_redirects,
                     max_redirects=REDIRECTS_MAX,
@@ -190,7 +195,7 @@ def _shown(url: str) -> str:
 
 @lru_cache
 def _tls() -> ssl.SSLContext:
-    """Reading the system's certificates takes longer than a request."""
+    """The library, and the system's certificates: to read them takes longer than a request."""
     import httpx2  # noqa: PLC0415
 
     return httpx2.create_ssl_context()

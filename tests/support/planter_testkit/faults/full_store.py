@@ -33,7 +33,7 @@ Step = Callable[[], Awaitable[None]]
 
 
 async def run_limit(setting: Setting) -> Outcome:
-    """The server's ``max_file_store`` is reached; room is made by purging logs."""
+    """The server's ``max_file_store`` is reached; room is made by purging what filled it."""
     async with _bench(setting, _STORE) as (_, made):
 
         async def fill() -> None:
@@ -41,7 +41,7 @@ async def run_limit(setting: Setting) -> Outcome:
             await _until_refused(made, _FILL_SUBJECT, b"x" * 256)
 
         async def make_room() -> None:
-            await made.client.js.purge_stream(assets.LOGS)
+            await made.client.js.purge_stream(assets.LOGS, subject=_FILL_SUBJECT)
 
         return await _rounds(made, fill, make_room)
 
