@@ -3,9 +3,9 @@
 import signal
 from pathlib import Path
 
-import aiodocker
 import pytest
 
+from planter_runtime.executors.engine import Engine
 from planter_testkit.engine import IMAGE, running_engine
 from planter_testkit.runtimes import planner_and_runtime, target
 
@@ -42,8 +42,8 @@ async def report_of(
 
 async def names(engine: str) -> list[str]:
     """The containers that there are, running or not."""
-    async with aiodocker.Docker(engine) as docker:
-        return [found["Names"][0] for found in [c._container for c in await docker.containers.list(all=1)]]
+    async with Engine(engine) as asked:
+        return [container for container, _ in await asked.labelled("planter.runtime")]
 
 
 async def test_it_has_arguments_environment_secrets_and_a_result(tmp_path, engine) -> None:
@@ -170,6 +170,6 @@ async def test_an_engine_that_is_not_there_may_come_back(tmp_path, monkeypatch) 
     report, _, _ = await report_of(tmp_path, container("true"))
 
     assert report["error"]["message"].startswith(
-        f"the container engine at unix://{tmp_path}/absent.sock does not"
+        f"the container engine does not answer at unix://{tmp_path}/absent.sock"
     )
     assert report["error"].get("retryable", True)

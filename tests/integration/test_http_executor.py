@@ -2,63 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from planter_testkit.answering import READ_SECONDS, answer, answering
 from planter_testkit.runtimes import planner_and_runtime, target
-
-Answer = Callable[[str, bytes], bytes]
-"""From the head and the body of the request to everything that is sent back."""
-READ_SECONDS = 10.0
-
-
-def answer(status: str, body: bytes = b"", *headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}", "Connection: close", "", ""]
-    return "\r\n".join(lines).encode() + body
-
-
-class Server:
-    """Keeps what it was sent; an answer of no bytes leaves the connection open until the client closes it."""
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-        self.heads: list[str] = []
-        self.bodies: list[bytes] = []
-        self.hung_up = asyncio.Event()
-        self.url = ""
-
-    async def on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), READ_SECONDS)).decode()
-            length = next(
-                (line for line in head.lower().split("\r\n") if line.startswith("content-length")), "0"
-            )
-            body = await reader.readexactly(int(length.rpartition(":")[2]))
-            self.heads.append(head)
-            self.bodies.append(body)
-            sent = self._answer(head, body)
-            writer.write(sent)
-            if not sent and not await asyncio.wait_for(reader.read(), READ_SECONDS):
-                self.hung_up.set()
-        finally:
-            writer.close()
-
-
-@asynccontextmanager
-async def serving(answer: Answer) -> AsyncGenerator[Server]:
-    server = Server(answer)
-    listening = await asyncio.start_server(server.on_connection, "127.0.0.1", 0)
-    server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    async with listening:
-        yield server
 
 
 async def test_arguments_are_sent_as_json_and_the_answer_is_the_result(tmp_path) -> None:
     sent = answer("201 Created", b'{"id": 7}', "Content-Type: application/json", "Set-Cookie: session=secret")
-    async with serving(lambda head, body: sent) as server, planner_and_runtime(tmp_path) as (planner, _):
+    async with answering(lambda head, body: sent) as server, planner_and_runtime(tmp_path) as (planner, _):
         http = {"url": f"{server.url}/build?token=secret", "query": {"page": "2"}, "headers": {"X-Team": "a"}}
         run = {"http": http, "with": {"name": "site"}}
         await planner.offer("r1", target("bäu[3]", run, attempt=2, fence=7))
@@ -96,7 +50,7 @@ async def test_arguments_are_sent_as_json_and_the_answer_is_the_result(tmp_path)
     ],
 )
 async def test_expected_answers_of_all_kinds_complete_the_phase(tmp_path, sent, more, result) -> None:
-    async with serving(lambda head, body: sent) as server, planner_and_runtime(tmp_path) as (planner, _):
+    async with answering(lambda head, body: sent) as server, planner_and_runtime(tmp_path) as (planner, _):
         await planner.offer("r1", target("a", {"http": {"url": server.url, **more}}))
         report = await planner.report("a")
 
@@ -124,7 +78,7 @@ async def test_expected_answers_of_all_kinds_complete_the_phase(tmp_path, sent, 
 async def test_other_answers_fail_it_and_say_whether_another_attempt_may_help(
     tmp_path, sent, retryable, message
 ) -> None:
-    async with serving(lambda head, body: sent) as server, planner_and_runtime(tmp_path) as (planner, _):
+    async with answering(lambda head, body: sent) as server, planner_and_runtime(tmp_path) as (planner, _):
         await planner.offer("r1", target("a", {"http": {"url": server.url}}))
         report = await planner.report("a")
 
@@ -134,7 +88,7 @@ async def test_other_answers_fail_it_and_say_whether_another_attempt_may_help(
 
 
 async def test_a_server_that_is_not_there_may_come_back(tmp_path) -> None:
-    async with serving(lambda head, body: b"") as server:
+    async with answering(lambda head, body: b"") as server:
         url = server.url
     async with planner_and_runtime(tmp_path) as (planner, _):
         await planner.offer("r1", target("a", {"http": {"url": url}}))
@@ -156,7 +110,7 @@ async def test_redirects_are_followed_when_that_is_wanted(tmp_path) -> None:
     def run(place: str) -> dict[str, Any]:
         return {"http": {"url": server.url + place, "followRedirects": True}}
 
-    async with serving(go_round) as server, planner_and_runtime(tmp_path) as (planner, _):
+    async with answering(go_round) as server, planner_and_runtime(tmp_path) as (planner, _):
         await planner.offer("r1", target("a", run("/")), target("b", run("/round")))
         first, second = await planner.report("a"), await planner.report("b")
 
@@ -168,7 +122,7 @@ async def test_a_timeout_and_a_cancellation_close_the_connection(tmp_path) -> No
     def reply(head: str, body: bytes) -> bytes:
         return answer("200 OK") if head.startswith("GET /first ") else b""
 
-    async with serving(reply) as server, planner_and_runtime(tmp_path) as (planner, _):
+    async with answering(reply) as server, planner_and_runtime(tmp_path) as (planner, _):
         # The first request of a runtime loads what it needs: only then is a short time enough to connect.
         await planner.offer("r1", target("first", {"http": {"url": f"{server.url}/first"}}))
         await planner.report("first")

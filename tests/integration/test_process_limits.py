@@ -6,22 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from planter_testkit.pids import until_gone
 from planter_testkit.runtimes import planner_and_runtime, target
-
-
-def is_running(pid: int) -> bool:
-    """Whether the process runs (a zombie does not)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
-
-
-async def until_gone(pid: int) -> None:
-    """Wait until the process has ended."""
-    async with asyncio.timeout(10):
-        while is_running(pid):
-            await asyncio.sleep(0.01)
 
 
 async def pids_in(path: Path, count: int) -> list[int]:

@@ -8,22 +8,8 @@ from pathlib import Path
 import pytest
 
 from planter_runtime.executors.isolation import problem
+from planter_testkit.pids import until_gone
 from planter_testkit.runtimes import planner_and_runtime, target
-
-
-def alive(pid: int) -> bool:
-    """Whether the process runs (a zombie does not)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
-
-
-async def gone(pid: int) -> None:
-    """Wait until the process has ended."""
-    async with asyncio.timeout(10):
-        while alive(pid):
-            await asyncio.sleep(0.01)
 
 
 async def written(path: Path) -> str:
@@ -161,7 +147,7 @@ async def test_a_timeout_ends_the_whole_group_even_when_it_ignores_sigterm(tmp_p
     async with planner_and_runtime(tmp_path) as (planner, _):
         await planner.offer("r1", target("slow", {"shell": script}, timeoutMs=300))
         report = await planner.report("slow")
-        await gone(int(await written(tmp_path / "grandchild")))
+        await until_gone(int(await written(tmp_path / "grandchild")))
 
     assert report["status"] == "failed"
     assert report["error"] == {"message": "timed out after 300 ms: stuck", "kind": "timeout"}
@@ -185,7 +171,7 @@ async def test_what_a_phase_leaves_behind_is_killed(tmp_path) -> None:
     async with planner_and_runtime(tmp_path) as (planner, _):
         await planner.offer("r1", target("a", {"shell": "sleep 1000 & echo $! > left; echo done"}))
         report = await planner.report("a", seconds=5)
-        await gone(int(await written(tmp_path / "left")))
+        await until_gone(int(await written(tmp_path / "left")))
 
     assert report["status"] == "complete"
 
@@ -205,7 +191,7 @@ print("done")
     async with planner_and_runtime(tmp_path) as (planner, _):
         await planner.offer("r1", target("a", python(code)))
         report = await planner.report("a", seconds=5)
-        await gone(int(await written(tmp_path / "escaped")))
+        await until_gone(int(await written(tmp_path / "escaped")))
 
     assert report["status"] == "complete"
     assert planner.output("a") == ["done"]

@@ -1,7 +1,6 @@
 """Secrets of a real runtime: the work has them, and nobody else."""
 
-import asyncio
-
+from planter_testkit.answering import answer, answering
 from planter_testkit.runtimes import planner_and_runtime, target
 
 TOKEN = "correct-horse"
@@ -36,27 +35,20 @@ async def test_programs_and_functions_have_them_and_what_they_say_does_not_show_
 
 async def test_requests_have_them_in_headers_and_body(tmp_path) -> None:
     (tmp_path / "token").write_text(TOKEN)
-    heads: list[bytes] = []
-
-    async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heads.append(await reader.readuntil(b"}"))
-        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(TOKEN)}\r\n\r\n{TOKEN}".encode())
-        writer.close()
-
     async with (
-        await asyncio.start_server(on_connection, "127.0.0.1", 0) as server,
+        answering(lambda head, body: answer("200 OK", TOKEN.encode())) as server,
         planner_and_runtime(tmp_path, "--secret", f"api={tmp_path}/token") as (planner, _),
     ):
         http = {
-            "url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/",
+            "url": server.url,
             "headers": {"Authorization": "Bearer $(TOKEN)"},
             "body": '{"key": "$(TOKEN)", "other": "$(OTHER)"}',
         }
         await planner.offer("r1", target("a", {"http": http, "secrets": {"TOKEN": "api"}}))
         report = await planner.report("a")
 
-    assert f"Authorization: Bearer {TOKEN}".encode() in heads[0]
-    assert heads[0].endswith(f'{{"key": "{TOKEN}", "other": "$(OTHER)"}}'.encode())
+    assert f"Authorization: Bearer {TOKEN}\r\n" in server.heads[0]
+    assert server.bodies[0] == f'{{"key": "{TOKEN}", "other": "$(OTHER)"}}'.encode()
     assert report["result"]["body"] == "***"
 
 

@@ -44,10 +44,8 @@ class Settings(msgspec.Struct, frozen=True):
 
 def available_kinds() -> tuple[str, ...]:
     """The kinds of ``x-run`` that can be executed with what is installed here."""
-    missing = {
-        "http": find_spec("httpx2") is None,
-        "container": find_spec("aiodocker") is None or engine_url() is None,
-    }
+    no_library = find_spec("httpx2") is None
+    missing = {"http": no_library, "container": no_library or engine_url() is None}
     return tuple(kind for kind in EXECUTOR_KINDS if not missing.get(kind))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from planter_schemas.findings import Finding
 from planter_schemas.problems import Path, shown
 from planter_schemas.spelling import Fields, KeyTable, read_fields
-from planter_schemas.values import Context, choice, object_of, string_list, usable_text
+from planter_schemas.values import Context, choice, given_values, object_of, string_list, usable_text
 
 CONTAINER = KeyTable(
     "container", ["image", "command", "entrypoint", "mount", "network", "user", "pull", "readOnly"]
@@ -19,10 +19,7 @@ def read_container(context: Context, value: object, path: Path) -> dict[str, Any
     if source is None:
         return None
     fields = read_fields(context.findings, source, path, CONTAINER)
-    found: dict[str, Any] = {}
-    for name in CONTAINER.names:
-        if name in fields:
-            found[name] = _value(context, name, fields.get(name), fields.path_of(name))
+    found = given_values(context, fields, CONTAINER, _value)
     if "image" not in fields:
         _unusable(context, fields, "`container` has no `image`", "name one: image: python:3.12-slim")
         return None

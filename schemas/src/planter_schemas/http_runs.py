@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from planter_schemas.findings import Finding
 from planter_schemas.problems import Path, shown
 from planter_schemas.spelling import Fields, KeyTable, read_fields
-from planter_schemas.values import Context, object_of, string, string_map, usable_text
+from planter_schemas.values import Context, given_values, object_of, string, string_map, usable_text
 
 HTTP = KeyTable("http", ["url", "method", "headers", "query", "body", "expect", "followRedirects"])
 METHOD = re.compile(r"[A-Z]{1,20}")
@@ -25,10 +25,7 @@ def read_http(context: Context, value: object, path: Path) -> dict[str, Any] | N
     if source is None:
         return None
     fields = read_fields(context.findings, source, path, HTTP)
-    found: dict[str, Any] = {}
-    for name in HTTP.names:
-        if name in fields:
-            found[name] = _value(context, name, fields.get(name), fields.path_of(name))
+    found = given_values(context, fields, HTTP, _value)
     if "url" not in fields:
         _unusable(context, fields, "`http` has no `url`", "give the address: url: https://...")
         return None

@@ -1,6 +1,6 @@
 """Reading single values: each function gives the value, or None and a finding that says what is wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -9,7 +9,7 @@ from planter_schemas.documents import Document
 from planter_schemas.durations import parse_duration
 from planter_schemas.findings import Finding, Findings
 from planter_schemas.problems import Path, shown, shown_list
-from planter_schemas.spelling import closest
+from planter_schemas.spelling import Fields, KeyTable, closest
 from planter_schemas.variables import substitute
 
 _TYPE_NAMES: dict[type, str] = {
@@ -36,6 +36,17 @@ class Context:
         found = _TYPE_NAMES.get(type(value), "another type")
         message = f"{what} must be {expected}, found {found}"
         self.findings.add(Finding(path, "PLT-1104", message, label=f"expected {expected}"))
+
+
+def given_values(
+    context: Context, fields: Fields, table: KeyTable, read: Callable[[Context, str, object, Path], object]
+) -> dict[str, Any]:
+    """The value of each key that is there, as ``read`` makes it: None after a finding."""
+    return {
+        name: read(context, name, fields.get(name), fields.path_of(name))
+        for name in table.names
+        if name in fields
+    }
 
 
 def object_of(context: Context, value: object, path: Path, what: str) -> dict[str, object] | None:

@@ -41,6 +41,6 @@ def executors_for(
     if unknown := sorted(set(kinds) - set(known)):
         raise ValueError(f"unknown executors {', '.join(unknown)}: there are {', '.join(known)}")
     if missing := sorted(set(kinds) - set(available_kinds())):
-        extras = ", ".join(f"planter-runtime[{kind}]" for kind in missing)
-        raise ValueError(f"executors {', '.join(missing)} need a library that is not installed: {extras}")
+        remedy = "pip install 'planter-runtime[http]', and for containers an engine"
+        raise ValueError(f"executors {', '.join(missing)} need what is not here: {remedy}")
     return {**{kind: known[kind] for kind in kinds}, HANDLER: HandlerExecutor(handlers)}

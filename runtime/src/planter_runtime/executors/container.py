@@ -4,13 +4,14 @@ It is made for the attempt and removed with it. At timeout and cancellation it i
 SIGKILL ``TERM_SECONDS`` later. What a killed runtime has left behind is removed when the next one of its name
 runs its first container.
 
-Needs the extra ``container`` (aiodocker) and an engine: ``DOCKER_HOST``, or a socket where engines have it.
+Needs the extra ``http`` (httpx2) and an engine: ``DOCKER_HOST``, or a socket where engines have it.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import anyio
 import msgspec
@@ -18,6 +19,15 @@ import structlog
 
 from planter_protocol.messages import Failure
 from planter_protocol.names import random_token
+from planter_runtime.executors.engine import (
+    CONFLICT,
+    NOT_FOUND,
+    SERVER_ERROR,
+    Engine,
+    EngineError,
+    EngineUnreachable,
+    Output,
+)
 from planter_runtime.executors.executor import Execution
 from planter_runtime.executors.process import (
     LAST_WORDS_SECONDS_MAX,
@@ -35,11 +45,6 @@ from planter_runtime.secrets import Secrets, SecretUnusable
 from planter_runtime.settings import engine_url
 from planter_runtime.work import Limits, Work
 
-if TYPE_CHECKING:
-    from aiodocker import Docker
-    from aiodocker.containers import DockerContainer
-    from aiodocker.stream import Stream
-
 log = structlog.get_logger(__name__)
 
 RESULT_FOLDER = "/planter"
@@ -47,9 +52,6 @@ _RUNTIME, _LIFE = "planter.runtime", "planter.life"
 _STOP_SECONDS_MAX = TERM_SECONDS + 8.0
 _OF_PODMAN = {"nproc": 2_000, "nofile": 1_024}
 """Processes of a user, and open files, where a phase gives other limits."""
-_NOT_MODIFIED, _NOT_FOUND, _CONFLICT, _SERVER_ERROR = 304, 404, 409, 500
-_UNREACHABLE = 900
-"""What the library says instead of a status."""
 
 
 class Container(msgspec.Struct, frozen=True, rename="camel"):
@@ -97,32 +99,25 @@ class ContainerExecutor:
 
     async def execute(self, execution: Execution) -> Outcome:
         """Run the container to its end; complete when it exits with 0."""
-        import aiodocker  # noqa: PLC0415  (only a runtime that runs containers needs it)
-        import aiohttp  # noqa: PLC0415
-
         assert execution.work.run is not None
         wanted = msgspec.convert(execution.work.run.container, Container)
-        url = engine_url()
         try:
             variables = self._variables(execution)
-            async with aiodocker.Docker(url) as docker:
-                await self._clean(docker)
+            async with Engine(engine_url() or "") as engine:
+                await self._clean(engine)
                 with result_file() as file:
                     result = _for_everybody(file)
                     config = self._config(execution.work, wanted, variables, result)
-                    config["HostConfig"]["Ulimits"] = await _ulimits(docker, execution.work.run.limits)
-                    container = await _created(docker, config, wanted, execution)
-                    return await _run(container, wanted, execution, result)
+                    config["HostConfig"]["Ulimits"] = await _ulimits(engine, execution.work.run.limits)
+                    container = await _created(engine, config, wanted, execution)
+                    return await _run(engine, container, wanted, execution, result)
         except SecretUnusable as error:
             return failed(str(error), "refused")
-        except aiodocker.DockerError as error:
-            if error.status == _UNREACHABLE:
-                return failed(f"the container engine at {url} does not answer: {error.message}", "refused")
-            retryable = error.status >= _SERVER_ERROR and "executable file" not in error.message
-            message = cut(f"container of {wanted.image}: {error.message.strip()}")
-            return Failed(Failure(message=message, kind="refused", retryable=retryable))
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return failed(f"the container engine at {url} does not answer: {error}", "refused")
+        except EngineError as error:
+            retryable = error.status >= SERVER_ERROR and "executable file" not in error.message
+            return failed(f"container of {wanted.image}: {error.message}", "refused", retryable=retryable)
+        except EngineUnreachable as error:
+            return failed(f"the container engine does not answer at {error}", "refused")
 
     def _variables(self, execution: Execution) -> dict[str, str]:
         run = execution.work.run
@@ -176,57 +171,51 @@ class ContainerExecutor:
         }
         return {key: value for key, value in config.items() if value is not None}
 
-    async def _clean(self, docker: "Docker") -> None:
+    async def _clean(self, engine: Engine) -> None:
         """Remove what an earlier life of this runtime has left."""
         if self._is_clean:
             return
         self._is_clean = True
-        wanted = msgspec.json.encode({"label": [f"{_RUNTIME}={self._runtime_id}"]}).decode()
-        for container in await docker.containers.list(all=1, filters=wanted):
-            shown = await container.show()
-            if shown["Config"]["Labels"].get(_LIFE) != self._life:
-                log.warning("container.left_behind", container=container.id[:12])
-                await container.delete(force=True, v=True)
+        for container, labels in await engine.labelled(f"{_RUNTIME}={self._runtime_id}"):
+            if labels.get(_LIFE) != self._life:
+                log.warning("container.left_behind", container=container[:12])
+                await engine.remove(container)
 
 
-async def _created(
-    docker: "Docker", config: dict[str, Any], wanted: Container, execution: Execution
-) -> "DockerContainer":
-    import aiodocker  # noqa: PLC0415
-
+async def _created(engine: Engine, config: dict[str, Any], wanted: Container, execution: Execution) -> str:
     if wanted.pull == "always":
-        await _pull(docker, wanted.image, execution)
+        await _pull(engine, wanted.image, execution)
     try:
-        return await docker.containers.create(config, name=_name(execution.work))
-    except aiodocker.DockerError as error:
-        if error.status != _NOT_FOUND or wanted.pull != "missing":
+        return await engine.create(_name(execution.work), config)
+    except EngineError as error:
+        if error.status != NOT_FOUND or wanted.pull != "missing":
             raise
-    await _pull(docker, wanted.image, execution)
-    return await docker.containers.create(config, name=_name(execution.work))
+    await _pull(engine, wanted.image, execution)
+    return await engine.create(_name(execution.work), config)
 
 
-async def _pull(docker: "Docker", image: str, execution: Execution) -> None:
+async def _pull(engine: Engine, image: str, execution: Execution) -> None:
     execution.log.say(f"pulling {image}")
-    await docker.images.pull(image)
+    await engine.pull(image)
 
 
 async def _run(
-    container: "DockerContainer", wanted: Container, execution: Execution, result: Path
+    engine: Engine, container: str, wanted: Container, execution: Execution, result: Path
 ) -> Outcome:
     assert execution.work.run is not None
     limits = execution.work.run.limits
     ending = anyio.CancelScope()
     meter = OutputMeter(limits.output or OUTPUT_BYTES_MAX, ending)
     try:
-        async with container.attach(stdout=True, stderr=True) as stream:
-            await container.start()
-            await _follow(container, stream, execution, meter, ending)
+        async with engine.attached(container) as output:
+            await engine.start(container)
+            await _follow(engine, container, output, execution, meter, ending)
         if ending.cancelled_caught:
             return too_much_output(meter)
-        state = (await container.show())["State"]
+        state = await engine.state(container)
     finally:
         with anyio.CancelScope(shield=True):
-            await _patiently(lambda: container.delete(force=True, v=True))
+            await _patiently(lambda: engine.remove(container))
     shown = f"the container of {wanted.image}"
     if state.get("OOMKilled") and limits.memory is not None:
         message = f"{shown} used more than {limits.memory:,} bytes of memory (limits.memory)"
@@ -237,9 +226,10 @@ async def _run(
     return with_last_line(outcome_of(unwrapped(status), shown, limits), execution.log.last_error_line)
 
 
-async def _follow(
-    container: "DockerContainer",
-    stream: "Stream",
+async def _follow(  # noqa: PLR0913, PLR0917  (one thing, in the two halves that it has)
+    engine: Engine,
+    container: str,
+    output: AsyncGenerator[Output],
     execution: Execution,
     meter: OutputMeter,
     ending: anyio.CancelScope,
@@ -248,30 +238,44 @@ async def _follow(
     pumping = anyio.CancelScope(shield=True)  # last words come after the cancellation
 
     async def pump() -> None:
-        with pumping:
-            while (message := await stream.read_out()) is not None:
-                taken = meter.take(message.data)
+        with pumping, suppress(EngineUnreachable):
+            async for stream, data in output:
+                taken = meter.take(data)
                 if taken:
-                    execution.log.write("stderr" if message.stream == 2 else "stdout", taken)
+                    execution.log.write(stream, taken)
                     await execution.log.room()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(pump)
         try:
             with ending:
-                await container.wait()
+                await engine.wait(container)
             if ending.cancelled_caught:
-                await _stop(container)
+                await _stop(engine, container)
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
-                await _stop(container)
+                await _stop(engine, container)
             raise
         finally:
             pumping.deadline = anyio.current_time() + LAST_WORDS_SECONDS_MAX
 
 
-async def _stop(container: "DockerContainer") -> None:
-    await _patiently(lambda: container.stop(t=int(TERM_SECONDS)))
+async def _stop(engine: Engine, container: str) -> None:
+    await _patiently(lambda: engine.stop(container, int(TERM_SECONDS)))
+
+
+async def _patiently(call: Callable[[], Awaitable[None]]) -> None:
+    """Whatever the engine says: what cannot be stopped or removed now is when the next runtime starts."""
+    with anyio.move_on_after(_STOP_SECONDS_MAX) as scope:
+        try:
+            await call()
+        except EngineError as error:
+            if error.status not in (NOT_FOUND, CONFLICT):
+                log.warning("container.stays", error=str(error))
+        except EngineUnreachable as error:
+            log.warning("container.stays", error=str(error))
+    if scope.cancelled_caught:
+        log.warning("container.stays", error=f"no answer within {_STOP_SECONDS_MAX:g} s")
 
 
 def _for_everybody(result: Path) -> Path:
@@ -282,24 +286,7 @@ def _for_everybody(result: Path) -> Path:
     return folder / result.name
 
 
-async def _patiently(call: Callable[[], Awaitable[Any]]) -> None:
-    """Whatever the engine says: what cannot be stopped or removed now is when the next runtime starts."""
-    import aiodocker  # noqa: PLC0415
-    import aiohttp  # noqa: PLC0415
-
-    with anyio.move_on_after(_STOP_SECONDS_MAX) as scope:
-        try:
-            await call()
-        except aiodocker.DockerError as error:
-            if error.status not in (_NOT_FOUND, _CONFLICT, _NOT_MODIFIED):
-                log.warning("container.stays", error=str(error))
-        except (aiohttp.ClientError, OSError) as error:
-            log.warning("container.stays", error=str(error))
-    if scope.cancelled_caught:
-        log.warning("container.stays", error=f"no answer within {_STOP_SECONDS_MAX:g} s")
-
-
-async def _ulimits(docker: "Docker", limits: Limits) -> list[dict[str, Any]]:
+async def _ulimits(engine: Engine, limits: Limits) -> list[dict[str, Any]]:
     found = {"cpu": limits.cpu, "nofile": limits.open_files, "fsize": limits.file_size}
     wanted = [
         # Over the soft limit of processor time there is a signal that says why; over the hard one SIGKILL.
@@ -309,8 +296,7 @@ async def _ulimits(docker: "Docker", limits: Limits) -> list[dict[str, Any]]:
     ]
     if not wanted:
         return []
-    components = (await docker.version()).get("Components") or ()
-    if any("Podman" in component.get("Name", "") for component in components):
+    if await engine.is_podman():
         # With any limit of ours it forgets its defaults for these, and asks for more than it may have where
         # it lacks CAP_SYS_RESOURCE.
         named = {one["Name"] for one in wanted}

@@ -11,7 +11,10 @@ grandchildren, and makes each start eight times slower: Python uses vfork only w
 import os
 import signal
 import sys
+import time
 from pathlib import Path
+
+_QUIET_SCANS, _SCAN_SECONDS = 20, 0.05
 
 
 def main() -> None:
@@ -26,13 +29,21 @@ def main() -> None:
             os.killpg(group, signal.SIGKILL)
         except OSError:
             continue
-    mark = f"PLANTER_CHILD={sys.argv[1]}.".encode()
-    while left := [pid for pid in _processes() if _bears(pid, mark)]:
-        for pid in left:
+    _end_strays(f"PLANTER_CHILD={sys.argv[1]}.".encode())
+
+
+def _end_strays(mark: bytes) -> None:
+    """Until nothing bears the mark for a while: in the middle of exec a process has no environment."""
+    quiet = 0
+    while quiet < _QUIET_SCANS:
+        found = [pid for pid in _processes() if _bears(pid, mark)]
+        for pid in found:
             try:
                 os.kill(pid, signal.SIGKILL)
             except OSError:
                 continue
+        quiet = 0 if found else quiet + 1
+        time.sleep(_SCAN_SECONDS)
 
 
 def _processes() -> list[int]:

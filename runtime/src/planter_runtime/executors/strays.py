@@ -21,6 +21,8 @@ MARK = "PLANTER_CHILD"
 _SET_CHILD_SUBREAPER = 36
 _ROUNDS_MAX = 200
 _ROUND_SECONDS = 0.005
+_UNSURE_ROUNDS_MAX = 10
+"""Rounds in which one is waited for whose environment is empty."""
 
 
 def adopt_orphans() -> None:
@@ -37,9 +39,12 @@ def adopt_orphans() -> None:
 async def end_strays(mark: str) -> int:
     """Kill every adopted process with the mark, and what these leave to us; how many there were."""
     killed: set[int] = set()
+    unsure_rounds = 0
     for _ in range(_ROUNDS_MAX):
-        found = {pid for pid in _children() if pid in killed or mark_of(pid) == mark}
-        if not found:
+        marks = {pid: mark if pid in killed else mark_of(pid) for pid in _children()}
+        found = {pid for pid, its in marks.items() if its == mark}
+        unsure_rounds += not found
+        if not found and ("" not in marks.values() or unsure_rounds > _UNSURE_ROUNDS_MAX):
             break
         _end(found)
         killed |= found
@@ -56,9 +61,15 @@ def _end(pids: Iterable[int]) -> None:
 
 
 def mark_of(pid: int) -> str | None:
-    """The mark in the environment that a process was started with; None without one, and for a zombie."""
+    """The mark in the environment that a process was started with; None without one, and for a zombie.
+
+    Empty: the process has no environment now, as it is in the middle of exec, or has cleared it.
+    """
     try:
         variables = Path(f"/proc/{pid}/environ").read_bytes()
+        if not variables:
+            is_zombie = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+            return None if is_zombie else ""
     except OSError:
         return None
     prefix = f"{MARK}=".encode()

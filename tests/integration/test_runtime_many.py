@@ -1,0 +1,81 @@
+"""Many phases at once on one runtime, and all that they say: nothing is lost, and memory stays flat."""
+
+import asyncio
+import json
+from pathlib import Path
+
+from planter_testkit.runtimes import planner_and_runtime, target
+
+HANDLERS = """
+import asyncio
+from planter_runtime import PhaseContext, Runtime
+
+runtime = Runtime()
+running, all_there = 0, asyncio.Event()
+
+@runtime.handler(phase="together")
+async def together(count: int) -> int:
+    global running
+    running += 1
+    if running == count:
+        all_there.set()
+    await all_there.wait()
+    return running
+
+@runtime.handler(phase="talks")
+def talks(ctx: PhaseContext, lines: int) -> None:
+    for number in range(lines):
+        ctx.log(f"{ctx.phase} says {number} " + "x" * 60)
+"""
+SECONDS = 60.0
+
+
+def memory_kib(pid: int, name: str) -> int:
+    """``VmRSS`` now, or ``VmHWM``, the most so far."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+async def test_a_thousand_async_handlers_run_at_the_same_time(tmp_path) -> None:
+    (tmp_path / "handlers.py").write_text(HANDLERS)
+    labels, run = {"phase": "together"}, {"with": {"count": 1_000}}
+    options = ("--module", "handlers.py", "--slots", "1000")
+    async with planner_and_runtime(tmp_path, *options) as (planner, runtime):
+        idle = memory_kib(runtime.process.pid, "VmRSS")
+        await planner.offer("r1", *(target(f"p{n}", run, labels=labels) for n in range(1_000)))
+        reports = [await planner.report(f"p{n}", seconds=SECONDS) for n in range(1_000)]
+        most = memory_kib(runtime.process.pid, "VmHWM")
+
+    assert {report["result"] for report in reports} == {1_000}
+    print(f"idle {idle / 1024:.0f} MiB, with a thousand {most / 1024:.0f} MiB")
+    assert idle < 45 * 1024
+    assert most < 120 * 1024
+
+
+async def test_what_many_phases_say_is_all_there_in_order_and_memory_stays_flat(tmp_path) -> None:
+    phases, lines = 300, 100
+    (tmp_path / "handlers.py").write_text(HANDLERS)
+    labels, run = {"phase": "talks"}, {"with": {"lines": lines}}
+    options = ("--module", "handlers.py", "--slots", "32")
+    async with planner_and_runtime(tmp_path, *options) as (planner, runtime):
+        await planner.offer("r1", *(target(f"p{n}", run, labels=labels) for n in range(phases // 2)))
+        for number in range(phases // 2):
+            await planner.report(f"p{number}", seconds=SECONDS)
+        half = memory_kib(runtime.process.pid, "VmHWM")
+        await planner.offer("r1", *(target(f"p{n}", run, labels=labels) for n in range(phases // 2, phases)))
+        for number in range(phases // 2, phases):
+            await planner.report(f"p{number}", seconds=SECONDS)
+        most = memory_kib(runtime.process.pid, "VmHWM")
+        stored = (await planner.nc.jetstream().stream_info("PLANTER_LOGS")).state.messages
+        async with asyncio.timeout(SECONDS):
+            while len(planner.logs) < stored:
+                await asyncio.sleep(0.01)
+
+    said: dict[str, list[str]] = {}
+    for entry in planner.logs:
+        said.setdefault(entry["phaseId"], []).extend(entry["message"].split("\n"))
+    for number in range(phases):
+        wanted = [f"p{number} says {line} " + "x" * 60 for line in range(lines)]
+        assert said[f"p{number}"] == wanted, json.dumps(said[f"p{number}"][:3])
+    print(f"{half / 1024:.0f} MiB after half, {most / 1024:.0f} MiB after all, {stored} messages")
+    assert most < half + 8 * 1024
