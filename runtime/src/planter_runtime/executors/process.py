@@ -64,19 +64,21 @@ class ProcessGroups:
         self._started = 0
 
     def new_mark(self) -> str:
-        """What the next child bears in its environment, so that whatever it starts is known as its own."""
+        """What the next child bears in its environment, so that whatever it starts is known as its own.
+
+        The guard is there before the child is: if we are killed in between, it finds the child by its mark.
+        """
         if self._started == 0:
             strays.adopt_orphans()
+        if self._guard is None:
+            self._start_guard()
         self._started += 1
         return f"{self._life}.{self._started}"
 
     def add(self, group: int) -> None:
         """A group was started."""
         self._groups.add(group)
-        if self._guard is None:
-            self._start_guard()
-        else:
-            self._tell(f"+{group}\n")
+        self._tell(f"+{group}\n")
 
     def remove(self, group: int) -> None:
         """A group has ended."""
