@@ -57,6 +57,15 @@ class Stand:
             while len((await self.client.planner_info(timeout=5)).runtimes) != count:
                 await asyncio.sleep(0.02)
 
+    async def until(self, session: str, phase: str, status: str) -> None:
+        """Wait until the phase has the status."""
+        async with asyncio.timeout(READY_SECONDS):
+            while (phase, status) not in await self._statuses(session):
+                await asyncio.sleep(0.02)
+
+    async def _statuses(self, session: str) -> set[tuple[str, str]]:
+        return {(one.phase_id, one.status) for one in (await self.client.get_state(session)).phases}
+
     async def ended(self, session: str) -> SessionState:
         """The state of the session, once it is over."""
         async with asyncio.timeout(READY_SECONDS):
@@ -116,11 +125,7 @@ async def test_node_fails_is_cancelled_and_times_out_as_told(tmp_path, node) -> 
         one["spec"]["onFailure"] = {"action": "continue", "spec": {}}
     async with standing(tmp_path, (node, ["node", "runtime.mjs"])) as stand:
         await stand.client.submit(manifest, session="s")
-        async with asyncio.timeout(READY_SECONDS):
-            while {p.phase_id: p.status for p in (await stand.client.get_state("s")).phases}[
-                "slow"
-            ] != "failed":
-                await asyncio.sleep(0.02)
+        await stand.until("s", "slow", "failed")
         await stand.client.control("s", "cancel")
         state = await stand.ended("s")
 
@@ -138,11 +143,7 @@ async def test_bash_tells_exit_codes_and_is_cancelled(tmp_path, bash) -> None:
     manifest[0]["spec"]["onFailure"] = {"action": "continue", "spec": {}}
     async with standing(tmp_path, (bash, ["./runtime.sh"])) as stand:
         await stand.client.submit(manifest, session="s")
-        async with asyncio.timeout(READY_SECONDS):
-            while {p.phase_id: p.status for p in (await stand.client.get_state("s")).phases}[
-                "b"
-            ] != "running":
-                await asyncio.sleep(0.02)
+        await stand.until("s", "b", "running")
         await stand.client.control("s", "cancel")
         state = await stand.ended("s")
 

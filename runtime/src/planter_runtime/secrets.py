@@ -63,6 +63,18 @@ class Secrets:
             raise SecretUnusable(name, "it holds a NUL character")
         return text
 
+    def of_attempt(self, names: Mapping[str, str], mask: "Mask") -> dict[str, str]:
+        """The secrets of an attempt by variable, given their names by variable; they are masked from now on.
+
+        Raises:
+            SecretUnusable: one cannot be read.
+        """
+        found: dict[str, str] = {}
+        for variable, name in names.items():
+            found[variable] = self.read(name)
+            mask.hide(found[variable])
+        return found
+
     @staticmethod
     def _from_file(name: str, path: Path) -> str:
         try:

@@ -5,7 +5,7 @@ from typing import Any
 from planter_schemas.findings import Finding
 from planter_schemas.problems import Path, shown
 from planter_schemas.spelling import Fields, KeyTable, read_fields
-from planter_schemas.values import Context, choice, given_values, object_of, string_list, usable_text
+from planter_schemas.values import Context, choice, flag, given_values, object_of, string_list, usable_text
 
 CONTAINER = KeyTable(
     "container", ["image", "command", "entrypoint", "mount", "network", "user", "pull", "readOnly"]
@@ -35,10 +35,7 @@ def _value(context: Context, name: str, value: object, path: Path) -> object:
         case "pull":
             return choice(context, value, path, "`pull`", PULL)
         case "readOnly":
-            if not isinstance(value, bool):
-                context.wrong_type(path, "`readOnly`", "a boolean", value)
-                return None
-            return value
+            return flag(context, value, path, "`readOnly`")
         case _:
             return _word(context, value, path, name)
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from planter_schemas.findings import Finding
 from planter_schemas.problems import Path, shown
 from planter_schemas.spelling import Fields, KeyTable, read_fields
-from planter_schemas.values import Context, given_values, object_of, string, string_map, usable_text
+from planter_schemas.values import Context, flag, given_values, object_of, string, string_map, usable_text
 
 HTTP = KeyTable("http", ["url", "method", "headers", "query", "body", "expect", "followRedirects"])
 METHOD = re.compile(r"[A-Z]{1,20}")
@@ -45,7 +45,7 @@ def _value(context: Context, name: str, value: object, path: Path) -> object:
         case "expect":
             return _expect(context, value, path)
         case "followRedirects":
-            return _flag(context, value, path)
+            return flag(context, value, path, "`followRedirects`")
         case _:
             return string(context, value, path, f"`{name}`")
 
@@ -117,10 +117,3 @@ def _expect(context: Context, value: object, path: Path) -> list[str] | None:
             return None
         found.append(text)
     return found
-
-
-def _flag(context: Context, value: object, path: Path) -> bool | None:
-    if isinstance(value, bool):
-        return value
-    context.wrong_type(path, "`followRedirects`", "a boolean", value)
-    return None

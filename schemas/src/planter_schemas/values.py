@@ -57,6 +57,14 @@ def object_of(context: Context, value: object, path: Path, what: str) -> dict[st
     return None
 
 
+def flag(context: Context, value: object, path: Path, what: str) -> bool | None:
+    """The value when it is a boolean."""
+    if isinstance(value, bool):
+        return value
+    context.wrong_type(path, what, "a boolean", value)
+    return None
+
+
 def string(context: Context, value: object, path: Path, what: str) -> str | None:
     """The value when it is a string."""
     if isinstance(value, str):

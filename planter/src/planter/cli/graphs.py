@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from planter.cli.items import whole_of
+from planter.cli.items import by_whole
 from planter.cli.output import builtins
 
 _MERMAID_CLASSES = {
@@ -54,12 +54,7 @@ def graph_of_plan(plan: Any) -> GraphView:
 def graph_of_state(state: Any) -> GraphView:
     """The graph of a session, with the status of each phase; items come before the phase that they are of."""
     needs = {phase.phase_id: tuple(phase.needs or phase.waits_for) for phase in state.phases}
-    items: dict[str, list[str]] = {}
-    for name in needs:
-        whole = whole_of(name, needs)
-        if whole is not None:
-            items.setdefault(whole, []).append(name)
-    for whole, names in items.items():
+    for whole, names in by_whole(needs).items():
         before = tuple(need for need in needs[whole] if need not in names)
         needs |= dict.fromkeys(names, before) | {whole: tuple(names)}
     return _graph(needs, {phase.phase_id: phase.status for phase in state.phases})

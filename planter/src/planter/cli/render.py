@@ -23,7 +23,7 @@ class PlainLines:
         self._output = output
         self._begun: int | None = None
         self._tenths: dict[tuple[str, int], int] = {}
-        self._width = _name_width(view)
+        self._width = view.name_width(_NAME_WIDTH_MAX)
 
     def commit(self, view: View, commit: messages.Commit, changes: list[Change]) -> None:
         """One line a change, and the commit itself as NDJSON when that is wanted."""
@@ -32,7 +32,8 @@ class PlainLines:
         if self._begun is None:
             self._begun = view.begun
         if any(change.status == "expanded" for change in changes):
-            self._width = _name_width(view)  # the names of items are longer than that of their phase
+            # The names of items are longer than that of their phase.
+            self._width = view.name_width(_NAME_WIDTH_MAX)
         for change in changes:
             if change.status not in _QUIET and not (change.phase is None and change.status in SESSION_ENDED):
                 _write(sys.stderr, self._line(view, change))
@@ -74,10 +75,6 @@ class PlainLines:
             f"{elapsed:>8}  {symbol(change.status)} {(change.phase or 'session').ljust(self._width)}  "
             f"{change.status.ljust(11)} {'  '.join(part for part in parts if part)}"
         ).rstrip()
-
-
-def _name_width(view: View) -> int:
-    return min(_NAME_WIDTH_MAX, max((len(name) for name in view.phases), default=0))
 
 
 def log_lines(line: messages.Log, width: int = 0) -> list[str]:

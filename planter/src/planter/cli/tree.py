@@ -25,7 +25,7 @@ class LiveTree:
 
     def __init__(self, view: View) -> None:
         self._console = console(stderr=True)
-        self._width = _name_width(view)
+        self._width = view.name_width(_NAME_WIDTH_MAX)
         self._live = Live(
             console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
         )
@@ -35,7 +35,7 @@ class LiveTree:
         """The next tick shows it; what the list cannot show is told above it."""
         for change in changes:
             if change.status == "expanded":
-                self._width = _name_width(view)
+                self._width = view.name_width(_NAME_WIDTH_MAX)
             if change.status in ("refused", "withdrawn", "lost", "reset", "external"):
                 self._print(
                     Text(f"{change.phase or 'session'}: {change.status} {change.detail}", style="yellow")
@@ -80,7 +80,7 @@ def tree_lines(view: View, now: int, *, height: int, width: int) -> list[Text]:
     """The list as lines: every phase where they fit, else counts and what is going on."""
     lines = [_head(view, now)]
     phases = beneath(view.phases.values(), lambda phase: phase.id)
-    name_width = _name_width(view)
+    name_width = view.name_width(_NAME_WIDTH_MAX)
     if len(phases) + 1 > height:
         lines.append(_counts(view))
         phases = [phase for status in _ACTIVE for phase in view.of(status)]
@@ -94,10 +94,6 @@ def tree_lines(view: View, now: int, *, height: int, width: int) -> list[Text]:
     for line in lines:
         line.truncate(width, overflow="ellipsis")
     return lines
-
-
-def _name_width(view: View) -> int:
-    return min(_NAME_WIDTH_MAX, max((len(name) for name in view.phases), default=0))
 
 
 def _head(view: View, now: int) -> Text:

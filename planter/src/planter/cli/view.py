@@ -105,6 +105,10 @@ class View:
                     changes.append(change)
         return changes
 
+    def name_width(self, most: int) -> int:
+        """Room for the names of the phases, at most so much."""
+        return min(most, max((len(name) for name in self.phases), default=0))
+
     def note_progress(self, progress: messages.Progress) -> None:
         """Running work tells how far it is."""
         if progress.phase_id in self.phases:

@@ -122,12 +122,13 @@ class ContainerExecutor:
     def _variables(self, execution: Execution) -> dict[str, str]:
         run = execution.work.run
         assert run is not None
-        found = {"PLANTER_WITH": bytes(run.arguments).decode(), **identity(execution.work), **run.env}
-        for variable, name in run.secrets.items():
-            found[variable] = self._secrets.read(name)
-            execution.log.mask.hide(found[variable])
-        found[VARIABLE] = f"{RESULT_FOLDER}/result.json"
-        return found
+        return {
+            "PLANTER_WITH": bytes(run.arguments).decode(),
+            **identity(execution.work),
+            **run.env,
+            **self._secrets.of_attempt(run.secrets, execution.log.mask),
+            VARIABLE: f"{RESULT_FOLDER}/result.json",
+        }
 
     def _config(
         self, work: Work, wanted: Container, variables: dict[str, str], result: Path

@@ -17,12 +17,11 @@ if TYPE_CHECKING:
     import httpx2
 
 CONNECT_SECONDS = 10.0
-NOT_MODIFIED, NOT_FOUND, CONFLICT, SERVER_ERROR = 304, 404, 409, 500
+NOT_FOUND, CONFLICT, SERVER_ERROR = 404, 409, 500
 _HEADER = struct.Struct(">BxxxL")
 """Of a frame: the stream (1 stdout, 2 stderr) and how many bytes follow."""
-
-
-Query = Mapping[str, str] | None
+_Query = Mapping[str, str] | None
+_Body = Mapping[str, Any] | None
 
 
 class EngineError(Exception):
@@ -129,32 +128,16 @@ class Engine:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    async def _json(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> Any:
+    async def _json(self, method: str, path: str, query: _Query = None, body: _Body = None) -> Any:
         return msgspec.json.decode(await self._call(method, path, query, body))
 
-    async def _call(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> bytes:
+    async def _call(self, method: str, path: str, query: _Query = None, body: _Body = None) -> bytes:
         async with self._stream(method, path, query, body) as response:
             return await response.aread()
 
     @asynccontextmanager
     async def _stream(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
+        self, method: str, path: str, query: _Query = None, body: _Body = None
     ) -> "AsyncGenerator[httpx2.Response]":
         import httpx2  # noqa: PLC0415
 

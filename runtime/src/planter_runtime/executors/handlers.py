@@ -7,7 +7,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import msgspec
@@ -18,11 +18,10 @@ from planter_runtime.errors import PermanentFailure, TemporaryFailure
 from planter_runtime.executors.executor import Beat, Execution, Tell
 from planter_runtime.outcomes import Completed, Outcome, completed, failed
 from planter_runtime.phase_log import PhaseLog
-from planter_runtime.progress import Told
-from planter_runtime.pulse import Details
 from planter_runtime.sdk import Handler
 from planter_runtime.work import Work, best_handler
 
+T = TypeVar("T")
 _LINES_WITHOUT_WAITING = 100
 
 
@@ -125,46 +124,37 @@ def _from_thread(log: PhaseLog, loop: asyncio.AbstractEventLoop) -> Callable[[st
     return write
 
 
-def _beat_from_thread(beat: Beat, loop: asyncio.AbstractEventLoop) -> Beat:
-    """``beat`` for a thread: however often it is called, one call at a time waits in the event loop."""
+def _newest_from_thread(
+    call: Callable[[T], None], loop: asyncio.AbstractEventLoop, merged: Callable[[T, T], T]
+) -> Callable[[T], None]:
+    """``call`` for a thread: however often it is called, one call at a time waits in the event loop."""
     lock = threading.Lock()
-    newest: list[Details] = []
-
-    def pass_on() -> None:
-        with lock:
-            details = newest.pop()
-        beat(details)
-
-    def from_thread(details: Details) -> None:
-        with lock:
-            is_first = not newest
-            newest[:] = [newest[0] if details is None and newest else details]
-        if is_first:
-            with contextlib.suppress(RuntimeError):  # the runtime is ending
-                loop.call_soon_threadsafe(pass_on)
-
-    return from_thread
-
-
-def _tell_from_thread(tell: Tell, loop: asyncio.AbstractEventLoop) -> Tell:
-    """``tell`` for a thread, likewise; the newest is what counts."""
-    lock = threading.Lock()
-    newest: list[Told] = []
+    newest: list[T] = []
 
     def pass_on() -> None:
         with lock:
             told = newest.pop()
-        tell(told)
+        call(told)
 
-    def from_thread(told: Told) -> None:
+    def from_thread(told: T) -> None:
         with lock:
             is_first = not newest
-            newest[:] = [told]
+            newest[:] = [told if is_first else merged(newest[0], told)]
         if is_first:
             with contextlib.suppress(RuntimeError):  # the runtime is ending
                 loop.call_soon_threadsafe(pass_on)
 
     return from_thread
+
+
+def _beat_from_thread(beat: Beat, loop: asyncio.AbstractEventLoop) -> Beat:
+    """``beat`` for a thread; one without details does not take back those of another."""
+    return _newest_from_thread(beat, loop, lambda old, new: old if new is None else new)
+
+
+def _tell_from_thread(tell: Tell, loop: asyncio.AbstractEventLoop) -> Tell:
+    """``tell`` for a thread."""
+    return _newest_from_thread(tell, loop, lambda _, new: new)
 
 
 def _context(

@@ -113,9 +113,7 @@ class HttpExecutor:
         """``$(NAME)`` in headers and body replaced, as containers have it in Kubernetes."""
         run = execution.work.run
         assert run is not None
-        for variable, name in run.secrets.items():
-            secret = self._secrets.read(name)
-            execution.log.mask.hide(secret)
+        for variable, secret in self._secrets.of_attempt(run.secrets, execution.log.mask).items():
             mark = f"$({variable})"
             headers = {key: text.replace(mark, secret) for key, text in request.headers.items()}
             body = None if request.body is None else request.body.replace(mark, secret)

@@ -50,17 +50,14 @@ class Programs:
         """
         work = execution.work
         assert work.run is not None
-        variables = {**more, **environment(work, os.environ)}
-        for variable, name in work.run.secrets.items():
-            try:
-                variables[variable] = self._secrets.read(name)
-            except SecretUnusable as error:
-                raise refused(str(error), retryable=True) from None
-            execution.log.mask.hide(variables[variable])
+        try:
+            secrets = self._secrets.of_attempt(work.run.secrets, execution.log.mask)
+        except SecretUnusable as error:
+            raise refused(str(error), retryable=True) from None
         return Command(
             argv,
             work.folder,
-            variables,
+            {**more, **environment(work, os.environ), **secrets},
             (work.workdir, *writable),
             limits=work.run.limits,
             isolation=isolation.stronger(work.run.isolation, self._least),
