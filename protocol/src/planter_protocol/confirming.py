@@ -13,6 +13,8 @@ from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, NoStreamResponseError
 
+from planter_protocol.inline import subscribe_inline
+
 _LOOK_SECONDS = 0.25
 """How late a time-out may be."""
 
@@ -76,12 +78,10 @@ class Confirmed:
         async with self._listening:
             if not self._inbox:
                 inbox = self._nc.new_inbox()
-                await self._nc.subscribe(
-                    f"{inbox}.*", cb=self._on_answer, pending_msgs_limit=-1, pending_bytes_limit=-1
-                )
+                await subscribe_inline(self._nc, f"{inbox}.*", self._on_answer)
                 self._inbox = inbox + "."
 
-    async def _on_answer(self, message: Msg) -> None:
+    def _on_answer(self, message: Msg) -> None:
         future, _ = self._waiting.get(message.subject.rpartition(".")[2], (None, 0.0))
         if future is None or future.done():
             return

@@ -23,6 +23,7 @@ from planter_protocol import messages, services, subjects
 from planter_protocol.codec import MESSAGE_BYTES_MAX, decode, encode
 from planter_protocol.confirming import Confirmed
 from planter_protocol.errors import InvalidMessage
+from planter_protocol.inline import subscribe_inline
 from planter_protocol.names import is_token, random_token
 from planter_runtime.attempts import AttemptKey, Attempts, PhaseKey, attempt_key
 from planter_runtime.errors import RunUnusable
@@ -114,7 +115,7 @@ class Agent:
     async def start(self) -> None:
         """Listen, then register: a planner that hears of us may send targets at once."""
         name = self.settings.runtime_id
-        await self._nc.subscribe(subjects.runtime_target(name), cb=self._on_targets)
+        await subscribe_inline(self._nc, subjects.runtime_target(name), self._on_targets)
         await self._nc.subscribe(subjects.runtime_control(name), cb=self._on_control)
         await self._nc.subscribe(subjects.RUNTIME_DISCOVER, cb=self._on_discover)
         await self._service.start()
@@ -149,7 +150,7 @@ class Agent:
 
     # -- messages --------------------------------------------------------------------------------
 
-    async def _on_targets(self, message: Msg) -> None:
+    def _on_targets(self, message: Msg) -> None:
         since = perf_counter_ns()
         try:
             targets = decode(message.data, messages.Targets).targets

@@ -12,6 +12,8 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from planter_protocol.inline import subscribe_inline
+
 log = structlog.get_logger(__name__)
 
 _CREDIT = 128
@@ -60,7 +62,7 @@ class Puller:
 
     async def run(self) -> None:
         """Pull until stopped."""
-        subscription = await self._nc.subscribe(self._inbox, cb=self._on_message)
+        subscription = await subscribe_inline(self._nc, self._inbox, self._on_message)
         loop = asyncio.get_running_loop()
         self._renew.set()
         while not self._stopping:
@@ -98,7 +100,7 @@ class Puller:
         if batch > 0:
             await self._nc.publish(self._subject, msgspec.json.encode(request), reply=self._inbox)
 
-    async def _on_message(self, message: Msg) -> None:
+    def _on_message(self, message: Msg) -> None:
         self._heard = asyncio.get_running_loop().time()
         if message.reply == "" or (message.headers and "Status" in message.headers):
             self._on_status(message.headers or {})

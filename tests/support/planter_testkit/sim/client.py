@@ -42,12 +42,21 @@ class _Nuid:
 class SimSubscription:
     """What ``subscribe`` returns."""
 
-    def __init__(self, client: "SimClient", subject: str, queue: str, sid: int, cb: Callback | None) -> None:
+    def __init__(
+        self,
+        client: "SimClient",
+        subject: str,
+        queue: str,
+        sid: int,
+        cb: Callback | None,
+        future: asyncio.Future[Msg] | None,
+    ) -> None:
         self.subject = subject
         self.queue = queue
         self.sid = sid
         self._client = client
         self._cb = cb
+        self._future = future
         self._messages: deque[Msg] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._running = False
@@ -70,6 +79,9 @@ class SimSubscription:
 
     def put(self, message: Msg) -> None:
         """A message has come; callbacks are called one after the other."""
+        if self._future is not None:
+            self._future.set_result(message)
+            return
         self._messages.append(message)
         if self._cb is not None:
             if not self._running:
@@ -157,13 +169,18 @@ class SimClient:
         self._up(Packet(subject, reply, bytes(payload), dict(headers) if headers else None))
 
     async def subscribe(
-        self, subject: str, queue: str = "", cb: Callback | None = None, **_: Any
+        self,
+        subject: str,
+        queue: str = "",
+        cb: Callback | None = None,
+        future: asyncio.Future[Msg] | None = None,
+        **_: Any,
     ) -> SimSubscription:
         """Listen."""
         if self.dead:
             raise ConnectionClosedError
         self._sids += 1
-        subscription = SimSubscription(self, subject, queue, self._sids, cb)
+        subscription = SimSubscription(self, subject, queue, self._sids, cb, future)
         self._subscriptions[self._sids] = subscription
         self._up(Packet(_SUB, str(self._sids), subject.encode(), {"queue": queue}))
         return subscription
