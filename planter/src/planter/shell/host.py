@@ -408,9 +408,12 @@ class SessionHost:
             passing("input.fetched")
         now = self._clock.now_ms()
         try:
-            chances = self._chances
             decision = decide(session, inputs, now, self._fleet, reckoner=RECKONER)
             passing("step.decided")
+            # Others decide while this is written: they must not fill the same slots. If it is not to be, the
+            # session is dropped and its load with it.
+            self._settle(session)
+            chances = self._chances
             numbers = [delivery.sequence for _, delivery in taken if delivery.sequence not in session.taken]
             if numbers and not decision.events and not session.commits:
                 await self._strangers(entry, taken)
@@ -489,7 +492,6 @@ class SessionHost:
 
     async def _after(self, entry: Entry, session: Session, decision: Decision, now: int) -> None:
         """The step is in the journal: tell the world, and note what has to happen later."""
-        self._settle(session)
         if decision.events:
             await self._around.listen(session)
         if decision.effects:
