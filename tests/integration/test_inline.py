@@ -1,4 +1,4 @@
-"""Messages that are handled where they are read: it stands on what nats-py does with the future of a request."""
+"""Messages that are handled where they are read, by way of what nats-py does with the future of a request."""
 
 import asyncio
 

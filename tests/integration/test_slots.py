@@ -1,4 +1,4 @@
-"""The slots of a runtime are shared by all sessions of a planner, also while their decisions are being stored."""
+"""All sessions of a planner share the slots of a runtime, also while their decisions are being stored."""
 
 import asyncio
 from typing import Any
