@@ -20,6 +20,8 @@ _COMMANDS = (
     "cat",
     "echo",
     "env",
+    "grep",
+    "setsid",
     "false",
     "head",
     "id",

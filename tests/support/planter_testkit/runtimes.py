@@ -79,7 +79,9 @@ class PlainPlanner:
 
         def wanted(report: dict[str, Any]) -> bool:
             given = report.get("status", "running")
-            return report["phaseId"] == phase and (given == status if status else given != "running")
+            return report["phaseId"] == phase and (
+                given == status if status else given not in ("running", "heartbeat")
+            )
 
         return await self.until(lambda: next(filter(wanted, self.reports), None), seconds)
 
