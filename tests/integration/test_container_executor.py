@@ -151,17 +151,19 @@ async def test_what_a_container_cannot_do_is_rejected(tmp_path) -> None:
         "a": {**container("true"), "isolation": "strict"},
         "b": {**container("true"), "cwd": "sub"},
         "c": {"container": {}},
+        "e": {**container("true"), "venv": ".venv"},
     }
     async with planner_and_runtime(tmp_path) as (planner, _):
         await planner.offer("r1", *(target(phase, run) for phase, run in runs.items()))
         await planner.offer("r1", target("d", container("true"), heartbeatMs=1_000))
-        reasons = [(await planner.ack(phase, accepted=False))["reason"] for phase in "abcd"]
+        reasons = [(await planner.ack(phase, accepted=False))["reason"] for phase in "abcde"]
 
     assert reasons == [
         "x-run.container takes no `isolation`: it is isolated by its engine",
         "x-run.cwd is no folder of the container: write an absolute one, or `mount` the work folder",
         "x-run.container cannot be read: Object missing required field `image`",
         "a container gives no heartbeats: leave x-timeout.heartbeat out",
+        "x-run.container takes no `venv`: its Python is that of its image",
     ]
 
 

@@ -151,7 +151,7 @@ async def test_requests_that_cannot_be_made_are_rejected(tmp_path) -> None:
         reasons = [(await planner.ack(phase, accepted=False))["reason"] for phase in "abc"]
 
     assert reasons == [
-        "x-run.http runs no program: it takes no `env`, `cwd`, `limits` or `isolation`",
+        "x-run.http runs no program: it takes no `env`, `cwd`, `venv`, `limits` or `isolation`",
         "x-run.http.url is not an http or https address: 'file:///etc/passwd'",
         "x-run.http cannot be read: Object missing required field `url`",
     ]

@@ -10,7 +10,17 @@ import os
 import sys
 from typing import Any
 
-from planter_runtime.errors import PermanentFailure, TemporaryFailure
+try:
+    from planter_runtime.errors import PermanentFailure, TemporaryFailure
+except ModuleNotFoundError:  # a virtual environment of the phase: what functions may import of us goes there
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    _spec = spec_from_file_location("planter_runtime", __file__.removesuffix("child.py") + "__init__.py")
+    assert _spec is not None
+    assert _spec.loader is not None
+    sys.modules["planter_runtime"] = module_from_spec(_spec)
+    _spec.loader.exec_module(sys.modules["planter_runtime"])
+    from planter_runtime.errors import PermanentFailure, TemporaryFailure
 
 
 class _Unusable(Exception):

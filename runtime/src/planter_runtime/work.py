@@ -60,6 +60,8 @@ class Run(msgspec.Struct, frozen=True):
     secrets: dict[str, str] = {}
     """Name of a secret by the environment variable that it comes in."""
     cwd: str | None = None
+    venv: str | None = None
+    """Folder of the Python environment that ``python`` means; None: the runtime's own."""
     limits: Limits = NO_LIMITS
     isolation: Isolation = "none"
 
@@ -86,6 +88,11 @@ class Work(msgspec.Struct, frozen=True):
     def folder(self) -> Path:
         """Where the work runs: ``cwd`` inside the work folder; an absolute one stands for itself."""
         return self.workdir / self.run.cwd if self.run and self.run.cwd else self.workdir
+
+    @property
+    def venv(self) -> Path | None:
+        """The Python environment that it runs with; None: the runtime's own."""
+        return self.workdir / self.run.venv if self.run and self.run.venv else None
 
     @property
     def heartbeat_seconds(self) -> float | None:
@@ -121,8 +128,10 @@ def read_work(target: Target, workdir: Path) -> Work:
         raise RunUnusable(f"x-run names {len(given)} ways to run that this runtime knows, it needs one")
     if run.exec == ():
         raise RunUnusable("x-run names no program in `exec`")
-    if run.cwd and not _is_inside(workdir, run.cwd):
-        raise RunUnusable(f"cwd {run.cwd!r} leaves the work folder: name a folder inside, or an absolute one")
+    for key, folder in (("cwd", run.cwd), ("venv", run.venv)):
+        if folder and not _is_inside(workdir, folder):
+            remedy = "name a folder inside, or an absolute one"
+            raise RunUnusable(f"{key} {folder!r} leaves the work folder: {remedy}")
     return Work(target, run, workdir)
 
 

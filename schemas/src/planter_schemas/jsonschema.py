@@ -327,6 +327,7 @@ def _run() -> Schema:
         "env": _ref("textMap", "Environment variables.", examples=[{"LANG": "C.UTF-8"}]),
         "timeout": _ref("duration", "How long one attempt may take."),
         "cwd": _text("The folder to run in.", minLength=1),
+        "venv": _text("The folder of a Python environment to run with.", minLength=1, examples=[".venv"]),
         "secrets": {
             "type": "object",
             "description": "Names of secrets that the runtime has, by environment variable.",

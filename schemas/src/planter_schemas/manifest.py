@@ -108,6 +108,7 @@ class Run(_Frozen):
         secrets: names of secrets of the runtime, by the environment variable that they come in.
         timeout_ms: milliseconds that one attempt may take.
         cwd: the folder to run in.
+        venv: the folder of a Python environment to run with.
         limits: what it may use of the machine.
         isolation: what it can see and change.
         extensions: ``x-`` keys inside of ``x-run``.
@@ -124,6 +125,7 @@ class Run(_Frozen):
     secrets: dict[str, str] = Field(default_factory=dict)
     timeout_ms: int | None = None
     cwd: str | None = None
+    venv: str | None = None
     limits: RunLimits | None = None
     isolation: Isolation | None = None
     extensions: dict[str, Any] = Field(default_factory=dict)
@@ -150,6 +152,8 @@ class Run(_Frozen):
             result["timeout"] = format_duration(self.timeout_ms)
         if self.cwd is not None:
             result["cwd"] = self.cwd
+        if self.venv is not None:
+            result["venv"] = self.venv
         if self.limits is not None:
             result["limits"] = self.limits.to_json()
         if self.isolation is not None:

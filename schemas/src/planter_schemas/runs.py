@@ -23,7 +23,9 @@ from planter_schemas.values import (
     usable_text,
 )
 
-RUN = KeyTable("x-run", [*RUN_KINDS, "with", "env", "timeout", "cwd", "secrets", "limits", "isolation"])
+RUN = KeyTable(
+    "x-run", [*RUN_KINDS, "with", "env", "timeout", "cwd", "venv", "secrets", "limits", "isolation"]
+)
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 SECRET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}", re.ASCII)
 PYTHON_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
@@ -56,8 +58,10 @@ def _read_settings(context: Context, fields: Fields, found: dict[str, Any]) -> N
     if "timeout" in fields:
         place = fields.path_of("timeout")
         found["timeout_ms"] = positive_duration_ms(context, fields.get("timeout"), place, "`x-run.timeout`")
-    if "cwd" in fields:
-        found["cwd"] = usable_text(context, fields.get("cwd"), fields.path_of("cwd"), "`cwd`")
+    for folder in ("cwd", "venv"):
+        if folder in fields:
+            place = fields.path_of(folder)
+            found[folder] = usable_text(context, fields.get(folder), place, f"`{folder}`")
     if "secrets" in fields:
         found["secrets"] = _secrets(context, fields)
     if "limits" in fields:

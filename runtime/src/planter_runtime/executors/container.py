@@ -93,6 +93,8 @@ class ContainerExecutor:
             return (
                 "x-run.cwd is no folder of the container: write an absolute one, or `mount` the work folder"
             )
+        if work.run.venv:
+            return "x-run.container takes no `venv`: its Python is that of its image"
         if work.target.heartbeat_ms is not None:
             return "a container gives no heartbeats: leave x-timeout.heartbeat out"
         return self._secrets.problem(work.run.secrets.values())

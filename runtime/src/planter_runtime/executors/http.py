@@ -59,8 +59,8 @@ class HttpExecutor:
         """What is wrong with the request, if it cannot even be made."""
         assert work.run is not None
         run = work.run
-        if run.env or run.cwd or run.limits != NO_LIMITS or run.isolation != "none":
-            return "x-run.http runs no program: it takes no `env`, `cwd`, `limits` or `isolation`"
+        if run.env or run.cwd or run.venv or run.limits != NO_LIMITS or run.isolation != "none":
+            return "x-run.http runs no program: it takes no `env`, `cwd`, `venv`, `limits` or `isolation`"
         try:
             request = msgspec.convert(work.run.http, HttpRequest)
         except msgspec.ValidationError as error:

@@ -135,11 +135,21 @@ class ProcessGroups:
 def environment(work: Work, source: Mapping[str, str]) -> dict[str, str]:
     """Everything that a child sees: a few variables of the runtime, who it is, and what the phase gives.
 
-    The folder of our own interpreter is in front of ``PATH``, so that ``python`` means the runtime's own.
+    The folder of an interpreter is in front of ``PATH``, so that ``python`` means the one of the phase's
+    virtual environment, or the runtime's own.
     """
     found = {name: source[name] for name in INHERITED if name in source}
-    found["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), found.get("PATH", os.defpath)])
+    python = Path(sys.executable)
+    if work.venv is not None:
+        python = interpreter(work.venv)
+        found["VIRTUAL_ENV"] = str(work.venv)
+    found["PATH"] = os.pathsep.join([str(python.parent), found.get("PATH", os.defpath)])
     return {**found, **identity(work), **(work.run.env if work.run else {})}
+
+
+def interpreter(venv: Path) -> Path:
+    """The Python of a virtual environment."""
+    return venv / "bin" / "python"
 
 
 def identity(work: Work) -> dict[str, str]:

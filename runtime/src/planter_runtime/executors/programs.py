@@ -9,7 +9,14 @@ import msgspec
 from planter_runtime.executors import isolation
 from planter_runtime.executors.command import Command, refused
 from planter_runtime.executors.executor import Execution
-from planter_runtime.executors.process import Consumer, ProcessGroups, environment, run_child, unwrapped
+from planter_runtime.executors.process import (
+    Consumer,
+    ProcessGroups,
+    environment,
+    interpreter,
+    run_child,
+    unwrapped,
+)
 from planter_runtime.secrets import Secrets, SecretUnusable
 from planter_runtime.work import Isolation, Work
 
@@ -46,10 +53,13 @@ class Programs:
         Isolated, it may write into the work folder and ``writable``.
 
         Raises:
-            CannotStart: a secret cannot be read.
+            CannotStart: a secret cannot be read, or there is no such virtual environment.
         """
         work = execution.work
         assert work.run is not None
+        if work.venv is not None and not interpreter(work.venv).exists():
+            remedy = "make it in an earlier phase (`python -m venv`), or correct `venv`"
+            raise refused(f"there is no virtual environment in {work.venv}: {remedy}")
         try:
             secrets = self._secrets.of_attempt(work.run.secrets, execution.log.mask)
         except SecretUnusable as error:

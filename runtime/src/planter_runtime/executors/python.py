@@ -14,7 +14,7 @@ import msgspec
 from planter_runtime import child
 from planter_runtime.executors.command import NotDone
 from planter_runtime.executors.executor import Execution
-from planter_runtime.executors.process import outcome_of
+from planter_runtime.executors.process import interpreter, outcome_of
 from planter_runtime.executors.programs import Programs
 from planter_runtime.outcomes import RESULT_BYTES_MAX, Completed, Outcome, completed, failed, with_last_line
 from planter_runtime.work import Work
@@ -55,7 +55,7 @@ class PythonExecutor:
             with _call_file(work) as call:
                 reader, writer = os.pipe()
                 try:
-                    command = self._programs.command(execution, _argv(call.fileno(), writer), {})
+                    command = self._programs.command(execution, _argv(work, call.fileno(), writer), {})
                 except NotDone:
                     os.close(reader)
                     os.close(writer)
@@ -75,10 +75,11 @@ class PythonExecutor:
         return _read(bytes(answer), name)
 
 
-def _argv(call: int, answer: int) -> tuple[str, ...]:
+def _argv(work: Work, call: int, answer: int) -> tuple[str, ...]:
     # -P: a file `json.py` beside the script or in the work folder must not meet our child's own imports.
     # By path and not with -m, which would load runpy and half of importlib first.
-    return (sys.executable, "-P", child.__file__, str(call), str(answer))
+    python = sys.executable if work.venv is None else str(interpreter(work.venv))
+    return (python, "-P", child.__file__, str(call), str(answer))
 
 
 def _call_file(work: Work) -> IO[bytes]:

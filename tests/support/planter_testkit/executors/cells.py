@@ -1,6 +1,7 @@
 """The table: for each property and each executor a phase and what has to come of it, or why there is none."""
 
 import re
+import venv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -134,7 +135,9 @@ def none(why: str, *executors: str) -> Row:
     return dict.fromkeys(executors, No(why))
 
 
-NO_PROGRAM = "runs no program"
+OWN_PYTHON = """python -c '
+import importlib.util, os, sys
+print(os.path.basename(sys.prefix), importlib.util.find_spec("msgspec") is not None, sep=chr(10))'"""
 IN_PROCESS = "is a function in the process of its runtime"
 NOTHING = "does nothing, and is over at once"
 REQUEST = "is a request: no program, no files"
@@ -165,6 +168,15 @@ ROWS: dict[str, Row] = {
     "`cwd` is where it works": {
         **programs("cat here", output("inside"), cwd="sub"),
         **function("folder", output("inside"), cwd="sub"),
+        **none(REQUEST, "http"),
+        **none(IN_PROCESS, "handler"),
+        **none(NOTHING, "noop"),
+    },
+    "`venv` is its Python": {
+        "shell": Cell({"shell": OWN_PYTHON, "venv": "venv"}, output("venv", "False")),
+        "exec": Cell({"exec": ["sh", "-c", OWN_PYTHON], "venv": "venv"}, output("venv", "False")),
+        **function("own_python", output("venv", "False", "heartbeat"), venv="venv"),
+        **none("has the Python of its image", "container"),
         **none(REQUEST, "http"),
         **none(IN_PROCESS, "handler"),
         **none(NOTHING, "noop"),
@@ -403,3 +415,4 @@ def write_work(folder: Path) -> None:
     (folder / "token").write_text(TOKEN)
     (folder / "sub").mkdir()
     (folder / "sub" / "here").write_text("inside\n")
+    venv.create(folder / "venv", symlinks=True)

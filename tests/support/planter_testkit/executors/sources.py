@@ -10,6 +10,10 @@ def arguments(n): return {"n": n}
 def variable(): print(os.environ["GREETING"])
 def environment(): print(sum("OF_THE_RUNTIME" in name for name in os.environ))
 def folder(): print(open("here").read().strip())
+def own_python():
+    import importlib.util
+    has = importlib.util.find_spec("msgspec") is not None
+    print(os.path.basename(sys.prefix), has, heartbeat.__name__, sep="\\n")
 def rows(): return {"rows": [1, 2]}
 def lines(): print("\\n".join(map(str, range(2_000))))
 def binary(): sys.stdout.buffer.write(os.urandom(100_000) + b"\\nend\\n")
