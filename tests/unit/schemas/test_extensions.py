@@ -66,13 +66,13 @@ def load(spec: str) -> Phase:
         ("noop: ", Run(noop={})),
         ("noop: {}, exec: null", Run(noop={})),
         (
-            "shell: a, env: {A: 1, B: false, C: 1.50, D: on}, with: {on: [1]}, cwd: /srv, venv: .venv, x-y: 1",
+            "shell: a, env: {A: 1, B: false, C: 1.50, D: on}, with: {on: [1]}, cwd: /srv, venv: v, x-y: 1",
             Run(
                 shell="a",
                 env={"A": "1", "B": "false", "C": "1.50", "D": "on"},
                 with_={"on": [1]},
                 cwd="/srv",
-                venv=".venv",
+                venv="v",
                 extensions={"x-y": 1},
             ),
         ),
