@@ -24,6 +24,7 @@ from nats.js.errors import NotFoundError as JetStreamNotFound
 
 from planter_protocol import assets, headers, messages, subjects
 from planter_protocol.codec import MESSAGE_BYTES_MAX, check_size, decode, encode
+from planter_protocol.confirming import Confirmed
 from planter_protocol.connection import DEFAULT_URL, connect
 from planter_protocol.errors import (
     InvalidMessage,
@@ -66,6 +67,7 @@ class PlanClient:
     def __init__(self, nc: Client) -> None:
         self.nc = nc
         self.js: JetStreamContext = nc.jetstream(timeout=_PUBLISH_SECONDS)
+        self._published = Confirmed(nc)
 
     @classmethod
     @asynccontextmanager
@@ -310,7 +312,9 @@ class PlanClient:
         check_size(subject, data, {headers.MSG_ID: message_id})
         for tries_left in reversed(range(_PUBLISH_TRIES)):
             try:
-                return (await self.js.publish(subject, data, headers={headers.MSG_ID: message_id})).seq
+                return await self._published.publish(
+                    subject, data, timeout=_PUBLISH_SECONDS, headers={headers.MSG_ID: message_id}
+                )
             except NoStreamResponseError as error:
                 raise JetStreamUnavailable(
                     _address(self.nc), f"no stream takes {subject}: has a planner ever run here?"

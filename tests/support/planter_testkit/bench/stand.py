@@ -11,7 +11,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from nats.aio.msg import Msg
+
 from planter_protocol import PlanClient
+from planter_protocol.inline import subscribe_inline
 from planter_testkit.bench.workloads import Workload
 from planter_testkit.nats import end, running_nats_server
 from planter_testkit.planners import Planner
@@ -102,15 +105,14 @@ class Ends:
 
     async def listen(self, client: PlanClient) -> None:
         """From now on."""
-        await client.nc.subscribe("plan.journal.*", cb=self._on_commit, pending_bytes_limit=-1)
+        await subscribe_inline(client.nc, "plan.journal.*", self._on_commit)
         await client.nc.flush()
 
-    async def _on_commit(self, message: object) -> None:
+    def _on_commit(self, message: Msg) -> None:
         now = time.perf_counter()
         self.first = self.first or now
-        data: bytes = message.data  # type: ignore[attr-defined]
-        if b'"SessionEnded"' in data:
-            self.failed += b'"status":"complete"' not in data
+        if b'"SessionEnded"' in message.data:
+            self.failed += b'"status":"complete"' not in message.data
             self.wanted -= 1
             if self.wanted == 0:
                 self.last = now
