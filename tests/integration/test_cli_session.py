@@ -195,6 +195,8 @@ async def test_a_phase_that_nobody_takes_and_one_that_waits_outside_are_explaine
             await known(site.url, "scripted")
             outside = await site.planter("run", site.manifest(OUTSIDE), "--session", "t", "--timeout", "3s")
 
+    assert "warning: 2 phases wait for a runtime: fetch, build\n  no runtime is registered\n" in offered.err
+    assert "for a runtime" not in outside.err
     assert "hint: phase `fetch` is offered on plan.session.s.target" in offered.err
     assert "selector phase=preflight" in offered.err
     assert "hint: phase `build` waits for `dns`, outside this manifest" in outside.err

@@ -415,6 +415,16 @@ class PhaseChange(Message, frozen=True):
     runtime_id: str | None = None
 
 
+class Gap(Message, frozen=True):
+    """Phases that no registered runtime takes as things are."""
+
+    reason: str
+    phases: tuple[str, ...] = ()
+    """The first of them."""
+    count: int = 0
+    """All of them."""
+
+
 class Diff(Message, frozen=True):
     """Reply to ``plan.session.<id>.diff``: the manifest of the request against the applied plan."""
 
@@ -440,6 +450,8 @@ class Diff(Message, frozen=True):
     """Every phase that does not stay, in the manifest's order, then those that go, then what runs on."""
     cut: bool = False
     """A list holds less than there is, for the reply has to fit a message; ``counts`` are whole."""
+    gaps: tuple[Gap, ...] = ()
+    """What of this would run and is taken by no runtime now: it would wait for one."""
 
 
 class RuntimeInfo(Message, frozen=True):

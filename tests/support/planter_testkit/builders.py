@@ -49,14 +49,20 @@ def runtime(name: str = "r1", slots: int = 10, **fields: Any) -> Runtime:
     return Runtime(id=name, instance=f"{name}-1", slots=slots, **{**defaults, **fields})
 
 
+def fleet(*runtimes: Runtime) -> Fleet:
+    """These runtimes."""
+    found = Fleet()
+    for one in runtimes:
+        found.put(one)
+    return found
+
+
 class World:
     """One session, a fleet and a clock; the journal is a list."""
 
     def __init__(self, *runtimes: Runtime) -> None:
         self.session = Session("test")
-        self.fleet = Fleet()
-        for one in runtimes:
-            self.fleet.put(one)
+        self.fleet = fleet(*runtimes)
         self.now = 1_000_000
         self.journal: list[tuple[int, int, tuple[AnyEvent, ...], tuple[int, ...]]] = []
         self.sequence = 0

@@ -15,7 +15,7 @@ from planter.shell.diffs import diff
 from planter.shell.plans import read_manifest
 from planter_protocol import messages
 from planter_protocol.codec import MESSAGE_BYTES_MAX, encode
-from planter_testkit.builders import World, phase, plan, runtime
+from planter_testkit.builders import World, fleet, phase, plan, runtime
 
 FETCH = {"kind": "Phase", "id": "fetch", "spec": {"x-run": {"shell": "curl"}}}
 BUILD = {
@@ -30,6 +30,7 @@ DEPLOY = {
 }
 LINT = {"kind": "Phase", "id": "lint", "spec": {"x-run": {"shell": "ruff"}}}
 ALL = [FETCH, BUILD, DEPLOY, LINT]
+EVERYTHING = fleet(runtime())
 
 
 def edited(manifest_phase: dict, **spec: object) -> dict:
@@ -48,12 +49,40 @@ def against(applied: list[dict], wanted: list[dict], *, done: bool = True) -> me
     world.start(compiled(applied))
     if done:
         world.run_out()
-    reply = encode(diff(world.session, "nightly", graph_of(compiled(wanted))))
+    reply = encode(diff(world.session, "nightly", graph_of(compiled(wanted)), EVERYTHING))
     return msgspec.json.decode(reply, type=messages.Diff)
 
 
 def text(found: messages.Diff) -> str:
     return "\n".join(plan_lines(found)) + "\n"
+
+
+def test_what_nobody_takes_is_said_with_the_plan() -> None:
+    site = edited(LINT, **{"x-capabilities": ["gpu"]})
+    bare = {"kind": "Phase", "id": "train", "spec": {"selector": {"matchLabels": {"phase": "train"}}}}
+    graph = graph_of(compiled([FETCH, {**site, "id": "a"}, {**site, "id": "b"}, bare]))
+    found = diff(None, "s", graph, fleet(runtime(), runtime("r2", executors=frozenset({"noop"}))))
+
+    assert plan_lines(found)[-4:] == [
+        "warning: 2 phases wait for a runtime: a, b",
+        "  no registered runtime matches: of 2 runtimes, 2 lack capabilities of gpu",
+        "warning: 1 phase waits for a runtime: train",
+        "  no registered runtime matches: of 2 runtimes, 2 have no handler for phase=train",
+    ]
+    assert [one["phases"] for one in plan_document(found)["gaps"]] == [["a", "b"], ["train"]]
+
+
+def test_what_is_done_waits_for_nobody() -> None:
+    world = World(runtime())
+    world.start(compiled([FETCH, LINT]))
+    world.run_out()
+    found = diff(
+        world.session, "s", graph_of(compiled([FETCH, edited(LINT, description="x"), DEPLOY])), fleet()
+    )
+
+    assert [(gap.reason, gap.phases) for gap in found.gaps] == [
+        ("no runtime is registered", ("lint", "deploy"))
+    ]
 
 
 def test_no_change() -> None:
@@ -152,7 +181,7 @@ def test_a_session_that_runs() -> None:
 
 
 def test_nothing_applied_yet() -> None:
-    found = diff(None, "nightly", graph_of(compiled([LINT])))
+    found = diff(None, "nightly", graph_of(compiled([LINT])), EVERYTHING)
 
     assert text(found) == (
         "session nightly, nothing applied yet:\n"
@@ -200,8 +229,8 @@ def test_a_hundred_thousand_changes_fit_a_message_and_it_says_that_it_is_cut() -
     count = 100_000
     wanted = plan(*(phase(f"phase-{n:06}", digest=f"d{n}", kind=None) for n in range(count)))
 
-    found = diff(None, "s", graph_of(wanted))
-    whole = diff(None, "s", graph_of(wanted), bounded=False)
+    found = diff(None, "s", graph_of(wanted), EVERYTHING)
+    whole = diff(None, "s", graph_of(wanted), EVERYTHING, bounded=False)
 
     assert found.cut
     assert found.counts["add"] == count
@@ -217,7 +246,7 @@ def test_wide_changes_of_many_phases_fit_a_message() -> None:
     after = [phase(f"p{n}", digest="2", labels={f"l{m}": "y" * 90 for m in range(40)}) for n in range(2_000)]
     world.start(plan(*before))
 
-    found = diff(world.session, "s", graph_of(plan(*after)))
+    found = diff(world.session, "s", graph_of(plan(*after)), EVERYTHING)
 
     assert found.cut
     assert len(encode(found)) < MESSAGE_BYTES_MAX

@@ -20,6 +20,7 @@ _LISTED_MAX = 200
 _FIELDS_MAX = 20
 _VALUE_MAX = 60
 _ID_WIDTH_MAX = 32
+_GAP_NAMES_MAX = 5
 
 
 async def asked(client: PlanClient, session: str, read: "Read") -> messages.Diff:
@@ -43,13 +44,15 @@ async def _compared_here(client: PlanClient, session: str, plan: "Plan") -> mess
     from planter.core.starts import purged_text  # noqa: PLC0415
     from planter.core.status import SessionStatus  # noqa: PLC0415
     from planter.shell.diffs import diff  # noqa: PLC0415
+    from planter.shell.gaps import fleet_of  # noqa: PLC0415
     from planter.shell.journal import Journal  # noqa: PLC0415
 
     found = Session(session_id(session))
     await Journal(client.nc, client.js, "cli").load(found)
     if found.status is SessionStatus.PURGED:
         raise RequestRefused("session.purged", purged_text(found))
-    return diff(found if found.commits else None, session, graph_of(plan), bounded=False)
+    fleet = fleet_of((await client.planner_info()).runtimes)
+    return diff(found if found.commits else None, session, graph_of(plan), fleet, bounded=False)
 
 
 # -- as text -----------------------------------------------------------------------------------
@@ -68,7 +71,19 @@ def plan_lines(diff: messages.Diff) -> list[str]:
     if len(diff.changes) > len(shown) or diff.cut:
         more = f"{len(diff.changes) - len(shown)} more" if not diff.cut else "more"
         lines.append(f"    and {more}; --output json lists them")
-    return [*lines, summary(diff)]
+    return [*lines, summary(diff), *gap_lines(diff.gaps)]
+
+
+def gap_lines(gaps: Iterable[messages.Gap]) -> list[str]:
+    """What no runtime takes as things are, and what then happens."""
+    lines: list[str] = []
+    for gap in gaps:
+        names = ", ".join(printable(name) for name in gap.phases[:_GAP_NAMES_MAX])
+        names += ", ..." if gap.count > _GAP_NAMES_MAX else ""
+        waits = "waits" if gap.count == 1 else "wait"
+        lines.append(f"warning: {counted(gap.count, 'phase')} {waits} for a runtime: {names}")
+        lines.append(f"  {gap.reason}")
+    return lines
 
 
 def summary(diff: messages.Diff) -> str:
@@ -169,7 +184,8 @@ def plan_document(diff: messages.Diff) -> dict[str, Any]:
         "complete": not diff.cut,
         "counts": diff.counts,
     }
-    return {**found, "changes": _documents(diff.changes), "unchanged": list(diff.unchanged)}
+    gaps = [builtins(gap) for gap in diff.gaps]
+    return {**found, "changes": _documents(diff.changes), "unchanged": list(diff.unchanged), "gaps": gaps}
 
 
 def _documents(changes: Iterable[messages.PhaseChange]) -> list[dict[str, Any]]:

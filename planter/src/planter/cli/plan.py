@@ -119,6 +119,7 @@ def apply(
         replan=replan,
         expect_digest=digest,
         expect_revision=base,
+        reviewed=True,
     )
     return run_async(lambda signals: followed(request, signals))
 

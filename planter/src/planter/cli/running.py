@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from planter.cli.differences import asked, plan_lines
+from planter.cli.differences import asked, gap_lines, plan_lines
 from planter.cli.exits import Exit, Interrupted
 from planter.cli.follow import Follower, Outcome, Renderer, Starting
 from planter.cli.graphs import levels
@@ -20,6 +20,7 @@ from planter.cli.talk import connected, last_log
 from planter.cli.view import SESSION_ENDED, View, view_of_plan, view_of_state
 from planter.errors import TimedOut
 from planter_protocol import PlanClient, Submitted
+from planter_protocol.messages import PlannerInfo
 
 if TYPE_CHECKING:
     from planter.cli.loading import Read
@@ -50,6 +51,8 @@ class Request(msgspec.Struct, frozen=True):
     replan: bool = False
     expect_digest: str | None = None
     expect_revision: int | None = None
+    reviewed: bool = False
+    """What it would do has been shown already."""
 
 
 # -- without running -----------------------------------------------------------------------------
@@ -175,8 +178,10 @@ async def _submit_all(client: PlanClient, request: Request) -> tuple[Submitted, 
 
 async def _submit(client: PlanClient, request: Request) -> Submitted:
     # Asked first, because without a planner the manifest would lie in the stream and start unasked later.
-    await client.planner_info()
+    info = await client.planner_info()
     read = request.read
+    if not request.reviewed:
+        _tell_gaps(info, read)
     return await client.submit(
         read.canonical(),
         session=request.session,
@@ -185,6 +190,15 @@ async def _submit(client: PlanClient, request: Request) -> Submitted:
         expect_revision=request.expect_revision,
         target_phase=read.target,
     )
+
+
+def _tell_gaps(info: PlannerInfo, read: "Read") -> None:
+    """Say what no runtime takes now; it is submitted all the same, for one may come."""
+    from planter.shell.gaps import fleet_of, gaps_of  # noqa: PLC0415
+
+    assert read.plan is not None
+    for line in gap_lines(gaps_of(fleet_of(info.runtimes), read.plan.phases)):
+        note(line)
 
 
 async def _start(client: PlanClient, request: Request, submitted: Submitted, logs_after: int) -> Starting:

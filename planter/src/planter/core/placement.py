@@ -3,12 +3,13 @@
 ``fleet.can_take`` is the rule, made for speed; this takes it apart, in the same order, for people.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from planter.core.fleet import ANY_LABEL, Fleet, Requirement, Runtime
+from planter.core.fleet import ANY_LABEL, Fleet, Requirement, Runtime, requirement
+from planter.core.plan import PhaseSpec
 
 _TEXT_MAX = 400
 _Test = Callable[[Runtime], bool]
@@ -52,6 +53,23 @@ def no_match(fleet: Fleet, wanted: Requirement) -> str:
     listed = ", ".join(f"{one.count} {one.text}" for one in sifted.removed)
     many = f"{sifted.considered} runtime{'' if sifted.considered == 1 else 's'}"
     return f"no registered runtime matches: of {many}, {listed}"[:_TEXT_MAX]
+
+
+class Gap(NamedTuple):
+    """Phases that no registered runtime takes, for one reason."""
+
+    reason: str
+    phases: tuple[str, ...]
+
+
+def gaps(fleet: Fleet, specs: Iterable[PhaseSpec]) -> list[Gap]:
+    """The phases that nobody takes as things are, whether they are ready or not; in the order of the plan."""
+    found: dict[str, list[str]] = {}
+    for spec in specs:
+        wanted = requirement(spec)
+        if not fleet.matching(wanted):
+            found.setdefault(no_match(fleet, wanted), []).append(spec.id)
+    return [Gap(reason, tuple(names)) for reason, names in found.items()]
 
 
 def wish(wanted: Requirement) -> str:

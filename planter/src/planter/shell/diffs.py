@@ -6,10 +6,12 @@ from typing import Any
 import msgspec
 
 from planter.core.differences import Action, Change, Difference, difference
+from planter.core.fleet import Fleet
 from planter.core.graph import Graph
 from planter.core.plan import PhaseSpec
 from planter.core.session import Session
 from planter.core.status import PHASE_OPEN
+from planter.shell.gaps import gaps_of
 from planter_protocol import messages
 from planter_protocol.codec import encode
 
@@ -45,7 +47,9 @@ _PATHS = {
 """Fields of a plan's phase, and where they stand in a manifest; others are called alike."""
 
 
-def diff(session: Session | None, session_id: str, graph: Graph, *, bounded: bool = True) -> messages.Diff:
+def diff(
+    session: Session | None, session_id: str, graph: Graph, fleet: Fleet, *, bounded: bool = True
+) -> messages.Diff:
     """What applying the plan would do; ``bounded`` cuts lists so that the reply fits a message."""
     found = difference(session, graph)
     changes, is_cut = _listed(_shown(found), bounded=bounded)
@@ -71,7 +75,15 @@ def diff(session: Session | None, session_id: str, graph: Graph, *, bounded: boo
         counts={action.value: count for action, count in found.counts.items()},
         changes=changes,
         cut=is_cut or any(one.is_cut for one in names.values()),
+        gaps=gaps_of(
+            fleet, (one.after for one in found.changes if _would_run(one) and one.after is not None)
+        ),
     )
+
+
+def _would_run(change: Change) -> bool:
+    """Whether it has to be taken by a runtime yet."""
+    return bool({Action.ADD, Action.RERUN, Action.UPDATE} & set(change.actions))
 
 
 class _Names:

@@ -122,7 +122,7 @@ class Queries:
         async with self._host.viewing(parsed.session) as session:
             if session is not None and session.status is SessionStatus.PURGED:
                 return _refusal("session.purged", purged_text(session))
-            return encode(diff(session, parsed.session, graph))
+            return encode(diff(session, parsed.session, graph, self._fleet))
 
     async def _explain(self, message: Msg) -> bytes:
         parsed = subjects.parse_session(message.subject)
