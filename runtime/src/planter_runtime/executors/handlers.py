@@ -102,22 +102,38 @@ async def _in_thread(execution: Execution, call: Callable[[], Any]) -> Any:
 
 
 def _from_thread(log: PhaseLog, loop: asyncio.AbstractEventLoop) -> Callable[[str, str], None]:
-    """``say`` for a thread; every so many lines the thread waits for room, so that memory stays bounded."""
+    """``say`` for a thread: the lines that come before the loop has its turn are taken over together.
+
+    Every so many lines the thread waits for room, so that memory stays bounded.
+    """
     count = 0
     loop_thread = threading.get_ident()
+    lock = threading.Lock()
+    said: list[tuple[str, str]] = []
 
-    async def say_and_wait(text: str, level: str) -> None:
-        log.say(text, level)
+    def pass_on() -> None:
+        with lock:
+            lines = said.copy()
+            said.clear()
+        for text, level in lines:
+            log.say(text, level)
+
+    async def pass_on_and_wait() -> None:
+        pass_on()
         await log.room()
 
     def write(text: str, level: str) -> None:
         nonlocal count
-        count += 1
+        with lock:
+            count += 1
+            must_wait = count % _LINES_WITHOUT_WAITING == 0
+            is_first = not said
+            said.append((text, level))
         try:
-            if count % _LINES_WITHOUT_WAITING:
-                loop.call_soon_threadsafe(log.say, text, level)
-            elif threading.get_ident() != loop_thread:
-                asyncio.run_coroutine_threadsafe(say_and_wait(text, level), loop).result(10)
+            if must_wait and threading.get_ident() != loop_thread:
+                asyncio.run_coroutine_threadsafe(pass_on_and_wait(), loop).result(10)
+            elif is_first:
+                loop.call_soon_threadsafe(pass_on)
         except (RuntimeError, TimeoutError):
             pass  # the runtime is ending
 
