@@ -140,7 +140,7 @@ def test_a_changed_dependency() -> None:
         "Plan: 0 to add, 1 to change, 0 to remove, 2 to run again; 2 unchanged.\n"
     )
     document = plan_document(found)
-    assert document["formatVersion"] == "1.0"
+    assert document["formatVersion"] == "1.1"
     assert (document["baseRevision"], document["planDigest"][:7]) == (1, "sha256:")
     assert document["counts"] == {"keep": 2, "cancel": 0, "drop": 0, "add": 0, "update": 1, "rerun": 2}
     assert document["unchanged"] == ["fetch", "lint"]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from planter.cli.loading import Read
     from planter.core import Plan
 
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "1.1"
 """Of the JSON: a new minor only adds, whoever reads it ignores what it does not know."""
 _LISTED_MAX = 200
 _FIELDS_MAX = 20
