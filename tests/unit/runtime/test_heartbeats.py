@@ -139,7 +139,7 @@ async def test_lines_of_a_child_are_heartbeats_and_the_newest_tells_how_far_it_i
 def test_the_sdk_writes_one_line_for_each_heartbeat(monkeypatch) -> None:
     pipe = heartbeat_pipe(lambda _: None)
     try:
-        monkeypatch.setenv(progress.PIPE, pipe.variables[progress.PIPE])
+        monkeypatch.setenv(progress.PIPE, str(pipe.path))
         planter_runtime.heartbeat()
         planter_runtime.heartbeat({"row": 1})
         written = os.read(pipe.reader, 100)

@@ -78,7 +78,7 @@ async def test_what_functions_write_is_what_is_read(monkeypatch) -> None:
     heard: list[Any] = []
     pipe = progress_pipe(heard.append)
     try:
-        monkeypatch.setenv(progress.PROGRESS, pipe.variables[progress.PROGRESS])
+        monkeypatch.setenv(progress.PROGRESS, str(pipe.path))
         planter_runtime.report_progress(0.1, 3, "two\nlines")
         await pipe.consume(os.read(pipe.reader, 100))
     finally:

@@ -7,9 +7,10 @@ runs its first container.
 Needs the extra ``http`` (httpx2) and an engine: ``DOCKER_HOST``, or a socket where engines have it.
 """
 
+import os
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,8 +30,8 @@ from planter_runtime.executors.engine import (
     Output,
 )
 from planter_runtime.executors.executor import Execution
+from planter_runtime.executors.pipes import LinePipe, pipes_of
 from planter_runtime.executors.process import (
-    LAST_WORDS_SECONDS_MAX,
     OUTPUT_BYTES_MAX,
     TERM_SECONDS,
     OutputMeter,
@@ -39,6 +40,7 @@ from planter_runtime.executors.process import (
     too_much_output,
     unwrapped,
 )
+from planter_runtime.executors.pump import LAST_WORDS_SECONDS_MAX, Pump
 from planter_runtime.executors.results import VARIABLE, read_result, result_file
 from planter_runtime.outcomes import Failed, Outcome, cut, failed, with_last_line
 from planter_runtime.secrets import Secrets, SecretUnusable
@@ -50,6 +52,7 @@ log = structlog.get_logger(__name__)
 RESULT_FOLDER = "/planter"
 _RUNTIME, _LIFE = "planter.runtime", "planter.life"
 _STOP_SECONDS_MAX = TERM_SECONDS + 8.0
+_CREATE_SECONDS_MAX = 60.0
 _OF_PODMAN = {"nproc": 2_000, "nofile": 1_024}
 """Processes of a user, and open files, where a phase gives other limits."""
 
@@ -95,8 +98,6 @@ class ContainerExecutor:
             )
         if work.run.venv:
             return "x-run.container takes no `venv`: its Python is that of its image"
-        if work.target.heartbeat_ms is not None:
-            return "a container gives no heartbeats: leave x-timeout.heartbeat out"
         return self._secrets.problem(work.run.secrets.values())
 
     async def execute(self, execution: Execution) -> Outcome:
@@ -104,15 +105,8 @@ class ContainerExecutor:
         assert execution.work.run is not None
         wanted = msgspec.convert(execution.work.run.container, Container)
         try:
-            variables = self._variables(execution)
-            async with Engine(engine_url() or "") as engine:
-                await self._clean(engine)
-                with result_file() as file:
-                    result = _for_everybody(file)
-                    config = self._config(execution.work, wanted, variables, result)
-                    config["HostConfig"]["Ulimits"] = await _ulimits(engine, execution.work.run.limits)
-                    container = await _created(engine, config, wanted, execution)
-                    return await _run(engine, container, wanted, execution, result)
+            with _told_apart():
+                return await self._executed(execution, wanted)
         except SecretUnusable as error:
             return failed(str(error), "refused")
         except EngineError as error:
@@ -120,6 +114,23 @@ class ContainerExecutor:
             return failed(f"container of {wanted.image}: {error.message}", "refused", retryable=retryable)
         except EngineUnreachable as error:
             return failed(f"the container engine does not answer at {error}", "refused")
+
+    async def _executed(self, execution: Execution, wanted: Container) -> Outcome:
+        assert execution.work.run is not None
+        variables = self._variables(execution)
+        async with AsyncExitStack() as stack:
+            engine = await stack.enter_async_context(Engine(engine_url() or ""))
+            await self._clean(engine)
+            result = _for_everybody(stack.enter_context(result_file()))
+            folders = {RESULT_FOLDER: result.parent}
+            for pipe in await stack.enter_async_context(_listening(execution)):
+                place = f"/{pipe.variable.lower().replace('_', '-')}"
+                folders[place] = pipe.folder
+                variables[pipe.variable] = f"{place}/{pipe.path.name}"
+            config = self._config(execution.work, wanted, variables, folders)
+            config["HostConfig"]["Ulimits"] = await _ulimits(engine, execution.work.run.limits)
+            container = await _created(engine, config, wanted, execution)
+            return await _run(engine, container, wanted, execution, result)
 
     def _variables(self, execution: Execution) -> dict[str, str]:
         run = execution.work.run
@@ -133,11 +144,11 @@ class ContainerExecutor:
         }
 
     def _config(
-        self, work: Work, wanted: Container, variables: dict[str, str], result: Path
+        self, work: Work, wanted: Container, variables: dict[str, str], folders: dict[str, Path]
     ) -> dict[str, Any]:
-        """As the engine's API has it (``POST /containers/create``)."""
+        """As the engine's API has it (``POST /containers/create``); ``folders`` of ours by where they are."""
         assert work.run is not None
-        limits, binds = work.run.limits, [f"{result.parent}:{RESULT_FOLDER}"]
+        limits, binds = work.run.limits, [f"{here}:{there}" for there, here in folders.items()]
         if wanted.mount is not None:
             binds.append(f"{work.workdir}:{wanted.mount}")
         folder = wanted.mount
@@ -185,16 +196,44 @@ class ContainerExecutor:
                 await engine.remove(container)
 
 
+@asynccontextmanager
+async def _listening(execution: Execution) -> AsyncGenerator[list[LinePipe]]:
+    """Pipes for a container; what it writes to them is taken until the end of the block."""
+    with pipes_of(execution) as pipes:
+        pumps = [Pump(pipe.reader, pipe.consume) for pipe in pipes]
+        try:
+            async with anyio.create_task_group() as tasks:
+                for pipe, pump in zip(pipes, pumps, strict=True):
+                    pipe.share()
+                    tasks.start_soon(pump.run)
+                try:
+                    yield pipes
+                finally:
+                    for pipe, pump in zip(pipes, pumps, strict=True):
+                        os.close(pipe.writer)  # the last one, when the container has ended
+                        pump.child_has_ended()
+        finally:
+            for pump in pumps:
+                pump.close()
+
+
 async def _created(engine: Engine, config: dict[str, Any], wanted: Container, execution: Execution) -> str:
     if wanted.pull == "always":
         await _pull(engine, wanted.image, execution)
     try:
-        return await engine.create(_name(execution.work), config)
+        return await _create(engine, config, execution)
     except EngineError as error:
         if error.status != NOT_FOUND or wanted.pull != "missing":
             raise
     await _pull(engine, wanted.image, execution)
-    return await engine.create(_name(execution.work), config)
+    return await _create(engine, config, execution)
+
+
+async def _create(engine: Engine, config: dict[str, Any], execution: Execution) -> str:
+    """Its id. Once asked, the engine makes it, whether anybody waits or not: a cancellation has to wait."""
+    with anyio.move_on_after(_CREATE_SECONDS_MAX, shield=True):
+        return await engine.create(_name(execution.work), config)
+    raise EngineUnreachable(f"{engine.url}: it has made no container within {_CREATE_SECONDS_MAX:g} s")
 
 
 async def _pull(engine: Engine, image: str, execution: Execution) -> None:
@@ -261,6 +300,18 @@ async def _follow(  # noqa: PLR0913, PLR0917  (one thing, in the two halves that
             raise
         finally:
             pumping.deadline = anyio.current_time() + LAST_WORDS_SECONDS_MAX
+
+
+@contextmanager
+def _told_apart() -> Generator[None]:
+    """What one of several tasks raises is told by its class, as if it were alone."""
+    try:
+        yield
+    except ExceptionGroup as group:
+        first: Exception = group
+        while isinstance(first, ExceptionGroup):
+            first = first.exceptions[0]
+        raise first from group
 
 
 async def _stop(engine: Engine, container: str) -> None:

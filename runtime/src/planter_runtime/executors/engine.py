@@ -52,15 +52,15 @@ class Engine:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
         self._client: httpx2.AsyncClient | None = None
 
     async def __aenter__(self) -> Self:
         """Connect with the first request."""
         httpx2 = await anyio.to_thread.run_sync(_library)
-        scheme, _, place = self._url.partition("://")
+        scheme, _, place = self.url.partition("://")
         if scheme not in ("unix", "tcp", "http") or os.environ.get("DOCKER_TLS_VERIFY"):
-            raise EngineUnreachable(f"{self._url}: only unix:// and tcp:// without TLS are known here")
+            raise EngineUnreachable(f"{self.url}: only unix:// and tcp:// without TLS are known here")
         transport = httpx2.AsyncHTTPTransport(uds=place) if scheme == "unix" else None
         self._client = httpx2.AsyncClient(
             transport=transport,
@@ -152,7 +152,7 @@ class Engine:
                     raise EngineError(response.status_code, _message(await response.aread()))
                 yield response
         except httpx2.HTTPError as error:
-            raise EngineUnreachable(f"{self._url}: {error or type(error).__name__}") from error
+            raise EngineUnreachable(f"{self.url}: {error or type(error).__name__}") from error
 
 
 async def _frames(response: "httpx2.Response") -> AsyncGenerator[Output]:

@@ -8,13 +8,14 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
 
 from planter_protocol.messages import DETAILS_BYTES_MAX
-from planter_runtime.executors.executor import Beat, Tell
+from planter_runtime.executors.executor import Beat, Execution, Tell
 from planter_runtime.lines import LineSplitter
 from planter_runtime.progress import PIPE, PROGRESS, told
 from planter_runtime.pulse import Details
@@ -30,16 +31,21 @@ class LinePipe:
         self._lines = LineSplitter()
         self.folder = Path(tempfile.mkdtemp(prefix="planter-pipe-"))
         try:
-            path = self.folder / "pipe"
-            os.mkfifo(path, 0o600)
-            self.variables = {variable: str(path)}
-            self.reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            self.path = self.folder / "pipe"
+            os.mkfifo(self.path, 0o600)
+            self.variable = variable
+            self.reader = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             """To be read and closed by whoever runs the child."""
-            self.writer = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            self.writer = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
             """For the child to hold: while it lives, the pipe has no end."""
         except BaseException:
             self.close()
             raise
+
+    def share(self) -> None:
+        """Let users write to it that are not ours, as those of a container are."""
+        self.folder.chmod(0o711)
+        self.path.chmod(0o622)
 
     async def consume(self, data: bytes) -> None:
         """Lines of the child, as many as came together."""
@@ -50,6 +56,18 @@ class LinePipe:
     def close(self) -> None:
         """Nobody can write to it any more."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def pipes_of(execution: Execution) -> Generator[list[LinePipe]]:
+    """The pipes of an attempt: one for progress, and one for heartbeats if any are due."""
+    with ExitStack() as made:
+        pipes = [progress_pipe(execution.tell)]
+        made.callback(pipes[0].close)
+        if execution.work.heartbeat_seconds is not None:
+            pipes.append(heartbeat_pipe(execution.beat))
+            made.callback(pipes[1].close)
+        yield pipes
 
 
 def heartbeat_pipe(beat: Beat) -> LinePipe:

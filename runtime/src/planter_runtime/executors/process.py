@@ -11,8 +11,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import anyio
@@ -27,7 +26,8 @@ from planter_runtime.executors.command import CannotStart, Command, TooMuchOutpu
 from planter_runtime.executors.executor import Execution
 from planter_runtime.executors.isolation import isolated
 from planter_runtime.executors.limits import limited
-from planter_runtime.executors.pipes import heartbeat_pipe, progress_pipe
+from planter_runtime.executors.pipes import pipes_of
+from planter_runtime.executors.pump import Consumer, Pump
 from planter_runtime.outcomes import Completed, Failed, Outcome, cut
 from planter_runtime.phase_log import PhaseLog
 from planter_runtime.work import Limits, Work
@@ -36,10 +36,6 @@ log = structlog.get_logger(__name__)
 
 TERM_SECONDS = 2.0
 """From SIGTERM to SIGKILL."""
-LAST_WORDS_SECONDS = 0.5
-"""After the child has ended, a pipe that stays open and silent for this long is closed."""
-LAST_WORDS_SECONDS_MAX = 5.0
-READ_BYTES = 64 * 1024
 OUTPUT_BYTES_MAX = 256 * 1024 * 1024
 """Of one attempt, unless ``limits.output`` says otherwise: what runs wild must not fill the server's disk."""
 
@@ -50,8 +46,6 @@ INHERITED = (
 )
 _TEMPORARY = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 _POLL_SECONDS = 0.02
-
-Consumer = Callable[[bytes], Awaitable[None]]
 
 
 class ProcessGroups:
@@ -174,16 +168,12 @@ async def run_child(
 ) -> int:
     """As ``run_process``, for an attempt: with a pipe for progress, and one for heartbeats if any are due."""
     readers = dict(extra or {})
-    with ExitStack() as pipes:
-        wanted = [progress_pipe(execution.tell)]
-        if execution.work.heartbeat_seconds is not None:
-            wanted.append(heartbeat_pipe(execution.beat))
-        for pipe in wanted:
-            pipes.callback(pipe.close)
+    with pipes_of(execution) as pipes:
+        for pipe in pipes:
             readers[pipe.reader] = pipe.consume
             command = msgspec.structs.replace(
                 command,
-                environment={**command.environment, **pipe.variables},
+                environment={**command.environment, pipe.variable: str(pipe.path)},
                 hand_over=(*command.hand_over, pipe.writer),
                 writable=(*command.writable, pipe.folder),
             )
@@ -222,9 +212,9 @@ async def run_process(
     ending = anyio.CancelScope()
     meter = OutputMeter(command.limits.output or OUTPUT_BYTES_MAX, ending)
     pumps = [
-        _Pump(stdout, _to_log(output, "stdout", meter)),
-        _Pump(stderr, _to_log(output, "stderr", meter)),
-        *(_Pump(fd, consume) for fd, consume in extra.items()),
+        Pump(stdout, _to_log(output, "stdout", meter)),
+        Pump(stderr, _to_log(output, "stderr", meter)),
+        *(Pump(fd, consume) for fd, consume in extra.items()),
     ]
     status = -signal.SIGKILL.value
     try:
@@ -324,54 +314,6 @@ class _Child:
         if self._handle is not None:
             os.close(self._handle)
         return self._process.wait()  # at once: it has ended or was just killed
-
-
-class _Pump:
-    """Reads a pipe to its end. It goes on while the child is being ended, so that last words are not lost."""
-
-    def __init__(self, fd: int, consume: Consumer) -> None:
-        self._fd = fd
-        self._consume = consume
-        self._scope = anyio.CancelScope(shield=True)
-        self._waiting: anyio.CancelScope | None = None
-        self._child_has_ended = False
-        os.set_blocking(fd, False)
-
-    async def run(self) -> None:
-        with self._scope:
-            while True:
-                try:
-                    data = os.read(self._fd, READ_BYTES)
-                except BlockingIOError:
-                    if not await self._readable():
-                        return
-                    continue
-                except OSError:
-                    return
-                if not data:
-                    return
-                await self._consume(data)
-
-    async def _readable(self) -> bool:
-        """False when nothing is to be expected any more."""
-        last_words = self._child_has_ended
-        with anyio.CancelScope() as self._waiting:
-            if last_words:
-                self._waiting.deadline = anyio.current_time() + LAST_WORDS_SECONDS
-            await anyio.wait_readable(self._fd)
-            return True
-        return not last_words
-
-    def child_has_ended(self) -> None:
-        """From now on a silent pipe is at its end: a grandchild may hold it open for ever."""
-        self._child_has_ended = True
-        self._scope.deadline = anyio.current_time() + LAST_WORDS_SECONDS_MAX
-        if self._waiting is not None:
-            self._waiting.cancel()
-
-    def close(self) -> None:
-        """Close the pipe; a grandchild that writes on gets SIGPIPE."""
-        os.close(self._fd)
 
 
 class OutputMeter:

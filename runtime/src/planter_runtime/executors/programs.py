@@ -10,13 +10,13 @@ from planter_runtime.executors import isolation
 from planter_runtime.executors.command import Command, refused
 from planter_runtime.executors.executor import Execution
 from planter_runtime.executors.process import (
-    Consumer,
     ProcessGroups,
     environment,
     interpreter,
     run_child,
     unwrapped,
 )
+from planter_runtime.executors.pump import Consumer
 from planter_runtime.secrets import Secrets, SecretUnusable
 from planter_runtime.work import Isolation, Work
 
