@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PARTS  := protocol/src schemas/src runtime/src planter/src
+TABLE  := tests/integration/test_executor_table.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check test conformance sim faults bench mutants asyncapi format lint types imports unit clean
@@ -42,7 +43,8 @@ unit: $(BIN)/.ready
 
 test: $(BIN)/.ready  ## the whole suite
 	@$(MAKE) --no-print-directory -j2 check
-	$(BIN)/python -m pytest -q --tb=short -n 4 --dist worksteal tests/integration tests/examples tests/faults
+	$(BIN)/python -m pytest -q --tb=short -n 4 --dist worksteal --ignore $(TABLE) tests/integration tests/examples tests/faults
+	$(BIN)/python -m pytest -q --tb=short -n 3 --dist loadgroup $(TABLE)
 	$(BIN)/python -m pytest -q --tb=short tests/sim
 	$(BIN)/python -m pytest -q --tb=short tests/conformance
 

@@ -117,7 +117,7 @@ async def ran(folder: Path, executor: str, engine: str | None) -> dict[str, Seen
         await run.listen()
         seen = await run.carry_out(cells)
         if executor == "http":
-            await asyncio.wait_for(server.hung_up.wait(), SECONDS)
+            await server.left_alone()
         elif engine is not None:
             async with Engine(engine) as asked:
                 assert await asked.labelled("planter.runtime") == []
@@ -155,7 +155,12 @@ def outcomes(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("executor", "name"), [(executor, name) for executor in EXECUTORS for name in cells_of(executor)]
+    ("executor", "name"),
+    [
+        pytest.param(executor, name, marks=pytest.mark.xdist_group(executor))
+        for executor in EXECUTORS
+        for name in cells_of(executor)
+    ],
 )
 def test_cell(outcomes, executor: str, name: str) -> None:
     if (lack := _lacks(executor, name)) is not None:

@@ -32,6 +32,10 @@ class Server:
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
 
+    async def left_alone(self) -> None:
+        """Wait until the clients have closed every connection; TimeoutError when one keeps its own."""
+        await asyncio.gather(*self._connections)
+
     async def ended(self) -> None:
         """All connections are closed."""
         for task in list(self._connections):

@@ -80,7 +80,7 @@ class SimSubscription:
     def put(self, message: Msg) -> None:
         """A message has come; callbacks are called one after the other."""
         if self._future is not None:
-            self._future.set_result(message)
+            self._client.run(self._future.set_result, message)
             return
         self._messages.append(message)
         if self._cb is not None:
@@ -232,6 +232,11 @@ class SimClient:
         task = self._loop.create_task(work, context=self._context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def run(self, call: Callable[[Msg], None], message: Msg) -> None:
+        """Do something at once, as this process: what it begins ends with it."""
+        if not self.dead:
+            self._context.run(call, message)
 
     def callback_failed(self, subject: str, error: Exception) -> None:
         """A subscriber's callback raised."""
