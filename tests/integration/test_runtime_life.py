@@ -206,7 +206,9 @@ async def test_fences_hold_over_the_wire(tmp_path) -> None:
     async with planner_and_runtime(tmp_path) as (planner, _):
         count = {"shell": "echo run >> count; until [ -e go ]; do sleep 0.01; done"}
         await planner.offer("r1", target("a", count, fence=5))
-        await planner.report("a", "running")
+        async with asyncio.timeout(20):  # the report says that it runs; the script may not have begun yet
+            while not (tmp_path / "count").exists():
+                await asyncio.sleep(0.01)
         await planner.offer("r1", target("a", count, fence=5), target("a", count, fence=4))
         await planner.offer("r1", target("a", {"shell": "echo new"}, fence=9, attempt=2))
         new = await planner.report("a")

@@ -60,7 +60,7 @@ async def test_an_idle_interface_does_not_wake_the_planner(tmp_path):
         used = sum(process.cpu_times()[:2]) - sum(cpu[:2])
 
     print(f"{wakes:.1f} wake-ups a second, {used / 3:.2%} of a core")
-    assert wakes < 9  # the planner's own are about five
+    assert wakes < 12  # the planner's own are about five, on a busy machine up to nine; uvicorn's ten more
     assert used / 3 < 0.05
 
 
