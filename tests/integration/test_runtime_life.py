@@ -207,7 +207,7 @@ async def test_fences_hold_over_the_wire(tmp_path) -> None:
         count = {"shell": "echo run >> count; until [ -e go ]; do sleep 0.01; done"}
         await planner.offer("r1", target("a", count, fence=5))
         async with asyncio.timeout(20):  # the report says that it runs; the script may not have begun yet
-            while not (tmp_path / "count").exists():
+            while not ((tmp_path / "count").exists() and (tmp_path / "count").read_text()):
                 await asyncio.sleep(0.01)
         await planner.offer("r1", target("a", count, fence=5), target("a", count, fence=4))
         await planner.offer("r1", target("a", {"shell": "echo new"}, fence=9, attempt=2))
