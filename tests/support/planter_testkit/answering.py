@@ -34,7 +34,9 @@ class Server:
 
     async def left_alone(self) -> None:
         """Wait until the clients have closed every connection; TimeoutError when one keeps its own."""
-        await asyncio.gather(*self._connections)
+        ends = await asyncio.gather(*self._connections, return_exceptions=True)
+        for late in (end for end in ends if isinstance(end, TimeoutError)):
+            raise late  # any other one is of a client that went before it had said all
 
     async def ended(self) -> None:
         """All connections are closed."""
