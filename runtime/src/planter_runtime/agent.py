@@ -116,8 +116,8 @@ class Agent:
         """Listen, then register: a planner that hears of us may send targets at once."""
         name = self.settings.runtime_id
         await subscribe_inline(self._nc, subjects.runtime_target(name), self._on_targets)
-        await self._nc.subscribe(subjects.runtime_control(name), cb=self._on_control)
-        await self._nc.subscribe(subjects.RUNTIME_DISCOVER, cb=self._on_discover)
+        await subscribe_inline(self._nc, subjects.runtime_control(name), self._on_control)
+        await subscribe_inline(self._nc, subjects.RUNTIME_DISCOVER, self._on_discover)
         await self._service.start()
         await self._nc.flush()
         self._tasks.start_soon(self._beat)
@@ -168,7 +168,7 @@ class Agent:
                 self._perform(self._attempts.offer(target, self._unfit(target), now))
         self._targets.count(since)
 
-    async def _on_control(self, message: Msg) -> None:
+    def _on_control(self, message: Msg) -> None:
         since = perf_counter_ns()
         try:
             control = decode(message.data, messages.RuntimeControl)
@@ -193,7 +193,7 @@ class Agent:
         self._perform(self._attempts.drain())
         self.beat_now()
 
-    async def _on_discover(self, _: Msg) -> None:
+    def _on_discover(self, _: Msg) -> None:
         self.beat_now()
 
     def _problem(self, target: messages.Target) -> str | None:

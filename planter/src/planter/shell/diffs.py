@@ -76,14 +76,9 @@ def diff(
         changes=changes,
         cut=is_cut or any(one.is_cut for one in names.values()),
         gaps=gaps_of(
-            fleet, (one.after for one in found.changes if _would_run(one) and one.after is not None)
+            fleet, (one.after for one in found.changes if one.after and Action.KEEP not in one.actions)
         ),
     )
-
-
-def _would_run(change: Change) -> bool:
-    """Whether it has to be taken by a runtime yet."""
-    return bool({Action.ADD, Action.RERUN, Action.UPDATE} & set(change.actions))
 
 
 class _Names:

@@ -51,6 +51,9 @@ class No(NamedTuple):
 
 
 Row = dict[str, Cell | No]
+HERE = ("shell", "exec")
+"""What runs programs of this machine."""
+PROGRAMS = (*HERE, "container")
 
 
 def failed(kind: str, message: str, **more: Any) -> Callable[[Seen], bool]:
@@ -90,9 +93,15 @@ def told(*wanted: dict[str, Any]) -> Callable[[Seen], bool]:
 
 
 def programs(
-    text: str, check: Callable[[Seen], bool], *, cancel: str | None = None, fields: Any = None, **more: Any
+    text: str,
+    check: Callable[[Seen], bool],
+    *,
+    only: tuple[str, ...] = PROGRAMS,
+    cancel: str | None = None,
+    fields: Any = None,
+    **more: Any,
 ) -> Row:
-    """A shell script through each executor of programs."""
+    """A shell script through executors of programs."""
     inside = {
         "image": IMAGE,
         "command": ["sh", "-c", text],
@@ -105,7 +114,7 @@ def programs(
         "exec": {"exec": ["sh", "-c", text]},
         "container": {"container": inside},
     }
-    return {name: Cell({**run, **more}, check, fields or {}, cancel) for name, run in runs.items()}
+    return {name: Cell({**runs[name], **more}, check, fields or {}, cancel) for name in only}
 
 
 def function(
@@ -135,6 +144,8 @@ def none(why: str, *executors: str) -> Row:
     return dict.fromkeys(executors, No(why))
 
 
+CRASHED = failed("signal", "ended by SIGSEGV", signal="SIGSEGV")
+TOO_LONG = failed("limit", "limits.cpu")
 OWN_PYTHON = """python -c '
 import importlib.util, os, sys
 print(os.path.basename(sys.prefix), importlib.util.find_spec("msgspec") is not None, sep=chr(10))'"""
@@ -173,8 +184,7 @@ ROWS: dict[str, Row] = {
         **none(NOTHING, "noop"),
     },
     "`venv` is its Python": {
-        "shell": Cell({"shell": OWN_PYTHON, "venv": "venv"}, output("venv", "False")),
-        "exec": Cell({"exec": ["sh", "-c", OWN_PYTHON], "venv": "venv"}, output("venv", "False")),
+        **programs(OWN_PYTHON, output("venv", "False"), only=HERE, venv="venv"),
         **function("own_python", output("venv", "False", "heartbeat"), venv="venv"),
         **none("has the Python of its image", "container"),
         **none(REQUEST, "http"),
@@ -212,12 +222,9 @@ ROWS: dict[str, Row] = {
         **none("cannot fail", "noop"),
     },
     "a signal is told from an exit code": {
-        **programs("sh -c 'kill -SEGV $$'; exit $?", failed("signal", "ended by SIGSEGV", signal="SIGSEGV")),
-        "shell": Cell({"shell": "kill -SEGV $$"}, failed("signal", "ended by SIGSEGV", signal="SIGSEGV")),
-        "exec": Cell(
-            {"exec": ["sh", "-c", "kill -SEGV $$"]}, failed("signal", "ended by SIGSEGV", signal="SIGSEGV")
-        ),
-        **function("crash", failed("signal", "ended by SIGSEGV", signal="SIGSEGV")),
+        **programs("kill -SEGV $$", CRASHED, only=HERE),
+        **programs("sh -c 'kill -SEGV $$'; exit $?", CRASHED, only=("container",)),
+        **function("crash", CRASHED),
         **none(REQUEST, "http"),
         **none(IN_PROCESS, "handler"),
         **none(NOTHING, "noop"),
@@ -298,23 +305,21 @@ ROWS: dict[str, Row] = {
             {"exec": ["python", "-c", "bytearray(2**30)"], "limits": {"memory": 2**28}},
             failed("exit", "MemoryError"),
         ),
-        "container": programs(
+        **programs(
             "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; true",
             output(str(2**26)),
+            only=("container",),
             limits={"memory": 2**26},
-        )["container"],
+        ),
         **function("greedy", failed("exception", "MemoryError"), limits={"memory": 2**29}),
         **none(REQUEST, "http"),
         **none(IN_PROCESS, "handler"),
         **none(NOTHING, "noop"),
     },
     "`limits.cpu`": {
-        **programs("sh -c 'while :; do :; done'; exit $?", failed("limit", "limits.cpu"), limits={"cpu": 1}),
-        "shell": Cell({"shell": "while :; do :; done", "limits": {"cpu": 1}}, failed("limit", "limits.cpu")),
-        "exec": Cell(
-            {"exec": ["sh", "-c", "while :; do :; done"], "limits": {"cpu": 1}}, failed("limit", "limits.cpu")
-        ),
-        **function("spins", failed("limit", "limits.cpu"), limits={"cpu": 1}),
+        **programs("while :; do :; done", TOO_LONG, only=HERE, limits={"cpu": 1}),
+        **programs("sh -c 'while :; do :; done'; exit $?", TOO_LONG, only=("container",), limits={"cpu": 1}),
+        **function("spins", TOO_LONG, limits={"cpu": 1}),
         **none(REQUEST, "http"),
         **none(IN_PROCESS, "handler"),
         **none(NOTHING, "noop"),
@@ -338,16 +343,8 @@ ROWS: dict[str, Row] = {
         **none(NOTHING, "noop"),
     },
     "`isolation: strict` has no network": {
-        "shell": Cell(
-            {"shell": "tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '", "isolation": "strict"},
-            output("lo"),
-        ),
-        "exec": Cell(
-            {
-                "exec": ["sh", "-c", "tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '"],
-                "isolation": "strict",
-            },
-            output("lo"),
+        **programs(
+            "tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '", output("lo"), only=HERE, isolation="strict"
         ),
         **function("interfaces", output("lo"), isolation="strict"),
         **none(ENGINE, "container"),
