@@ -107,10 +107,10 @@ async def test_a_runtime_that_comes_back_is_told_what_it_no_longer_owns(tmp_path
         async with asyncio.timeout(10):
             while len((await client.planner_info()).runtimes) < 2:
                 await asyncio.sleep(0.01)
-            await away.heartbeat("gone")
+            await away.become("gone")
             verdict = await judged(client, "s")
         away.held = [{"sessionId": "s", "phaseId": "a", "attempt": key[2], "fence": key[3]}]
-        await away.heartbeat()
+        await away.become("ready")
         message = await told.next_msg(10)
 
     assert (verdict.status, verdict.attempts) == ("complete", 2)

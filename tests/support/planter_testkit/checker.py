@@ -22,6 +22,7 @@ class Verdict(msgspec.Struct):
     commits: int = 0
     phases: int = 0
     completed: int = 0
+    #: Attempts that were offered and not withdrawn again.
     attempts: int = 0
     status: str | None = None
     #: Ids of the planners that have committed.
@@ -259,6 +260,7 @@ def _phase_event(
         phase.is_taken = True
     elif kind == "PhaseWithdrawn":
         phase.status, phase.attempt = "waiting", phase.attempt - 1
+        verdict.attempts -= 1  # its number is given again
     elif kind == "PhaseReused":
         _must(phase.cleared, "I6 result", where, f"{name} took a result before it might run")
         _must(phase.status == "waiting", "I6 result", where, f"{name} took a result while {phase.status}")

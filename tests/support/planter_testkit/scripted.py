@@ -37,13 +37,20 @@ class ScriptedRuntime:
         self.executed: Counter[tuple[str, str, int, int]] = Counter()
         #: What its heartbeats say that it holds.
         self.held: list[dict[str, Any]] = []
+        #: What its heartbeats say that it is; once "gone", it says no more until it is told another.
+        self.state = "ready"
         #: Targets that came after a newer one of the same phase, and were not executed.
         self.stale = 0
         self._newest: dict[tuple[str, str], int] = {}
         self._answers: dict[tuple[str, str, int], dict[str, Any]] = {}
         self._working: set[asyncio.Task[None]] = set()
 
-    async def heartbeat(self, state: str = "ready") -> None:
+    async def become(self, state: str) -> None:
+        """Be "ready", "draining" or "gone" from now on, and say so."""
+        self.state = state
+        await self.heartbeat()
+
+    async def heartbeat(self) -> None:
         """Say who we are."""
         beat = {
             "runtimeId": self.name,
@@ -51,7 +58,7 @@ class ScriptedRuntime:
             "slots": self.slots,
             "labels": {"*": "*"},
             "executors": ["noop"],
-            "state": state,
+            "state": self.state,
             "held": self.held,
         }
         await self.nc.publish(f"plan.runtime.{self.name}.heartbeat", json.dumps(beat).encode())
@@ -132,16 +139,17 @@ async def scripted_runtime(
     )
     runtime = ScriptedRuntime(nc, name, slots, script, duration)
 
-    async def on_discover(_: Msg) -> None:
-        await runtime.heartbeat()
+    async def still_here(_: Msg | None = None) -> None:
+        if runtime.state != "gone":
+            await runtime.heartbeat()
 
     async def renew() -> None:
         while True:
-            await runtime.heartbeat()
+            await still_here()
             await asyncio.sleep(2)
 
     await nc.subscribe(f"plan.runtime.{name}.target", cb=runtime.on_target)
-    await nc.subscribe("plan.runtime.discover", cb=on_discover)
+    await nc.subscribe("plan.runtime.discover", cb=still_here)
     renewing = asyncio.create_task(renew())
     try:
         yield runtime
