@@ -231,20 +231,7 @@ def _phase_event(
     name, kind = event["phaseId"], event["type"]
     phase = phases[name]
     if kind == "PhaseTargeted":
-        _must(verdict.status == "running", "I8 termination", where, f"{name} targeted in an ended session")
-        unmet = [need for need in phase.needs if not phases[need].satisfied]
-        unmet += [need for need in phase.external if need not in known]
-        if phase.conditional:
-            _must(phase.cleared, "I5 dispatch", where, f"{name} targeted before its condition was known")
-        else:
-            _must(not unmet, "I5 dispatch", where, f"{name} targeted before {unmet[:3]}")
-        _must(phase.status != "open", "I5 dispatch", where, f"{name} targeted while an attempt is out")
-        _must(
-            event["attempt"] > phase.attempt,
-            "I5 dispatch",
-            where,
-            f"attempt {event['attempt']} of {name} again",
-        )
+        _may_be_targeted(event, phases, known, verdict, where)
         _must(sequence > fences.get(name, 0), "I7 effect", where, f"fence of {name} does not grow")
         fences[name] = sequence
         phase.status, phase.attempt = "open", event["attempt"]
@@ -284,6 +271,22 @@ def _phase_event(
         phase.left_out = event.get("leftOut", False)
     elif kind == "PhaseCancelled":
         phase.status = "cancelled"
+
+
+def _may_be_targeted(
+    event: Mapping[str, Any], phases: dict[str, _Phase], known: set[str], verdict: Verdict, where: str
+) -> None:
+    name, attempt = event["phaseId"], event["attempt"]
+    phase = phases[name]
+    _must(verdict.status == "running", "I8 termination", where, f"{name} targeted in an ended session")
+    unmet = [need for need in phase.needs if not phases[need].satisfied]
+    unmet += [need for need in phase.external if need not in known]
+    if phase.conditional:
+        _must(phase.cleared, "I5 dispatch", where, f"{name} targeted before its condition was known")
+    else:
+        _must(not unmet, "I5 dispatch", where, f"{name} targeted before {unmet[:3]}")
+    _must(phase.status != "open", "I5 dispatch", where, f"{name} targeted while an attempt is out")
+    _must(attempt > phase.attempt, "I5 dispatch", where, f"attempt {attempt} of {name} again")
 
 
 def _complete(name: str, phase: _Phase, verdict: Verdict) -> None:
