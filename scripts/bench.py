@@ -25,9 +25,11 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 from planter_testkit.bench import latency
-from planter_testkit.bench.stand import Took, run_floor, run_planter
+from planter_testkit.bench.stand import Took, run_bound, run_floor, run_planter
 from planter_testkit.bench.workloads import DIAMOND, Workload, fan, workloads
 
+BOUNDED = ("chain", "diamonds")
+"""These are measured with a planner that decides nothing, too: what the messages alone allow."""
 BEGIN, END = "<!-- newest run: begin -->", "<!-- newest run: end -->"
 
 
@@ -87,7 +89,7 @@ def _measures(arguments: argparse.Namespace) -> dict[str, Measure]:
         "sessions-10k": None,
     }
     found: dict[str, Measure] = {
-        name: lambda name=name, must=must: bench.against_floor(known[name](), must)
+        name: lambda name=name, must=must: bench.against_floor(known[name](), must, bound=name in BOUNDED)
         for name, must in musts.items()
     }
     small = Workload("fan-sync-always", fan(max(10, int(10_000 * arguments.scale))))
@@ -111,33 +113,38 @@ class _Bench:
         return found
 
     async def against_floor(
-        self, workload: Workload, must: float | None, *, sync_always: bool = False
+        self, workload: Workload, must: float | None, *, sync_always: bool = False, bound: bool = False
     ) -> list[Row]:
-        """Turn by turn, so that both see the same weather."""
+        """Turn by turn, so that all see the same weather."""
         floors: list[Took] = []
+        bounds: list[Took] = []
         planters: list[Took] = []
         for _ in range(self._repeat):
             with tempfile.TemporaryDirectory(prefix="planter-bench-") as folder:
                 floors.append(await run_floor(Path(folder) / "floor", workload, sync_always=sync_always))
+                if bound:
+                    bounds.append(await run_bound(Path(folder) / "bound", workload))
                 planters.append(
                     await run_planter(Path(folder) / "planter", workload, sync_always=sync_always)
                 )
         floor = statistics.median(took.seconds for took in floors)
         ran = statistics.median(took.ran for took in planters)
         whole = statistics.median(took.seconds for took in planters)
-        ratio = floor / ran
         memory = max(took.memory_mib["planner-0"] for took in planters)
-        processor = statistics.median(sum(took.cpu.values()) for took in planters)
-        if workload.name == "chain":
-            sides = f"{floor / workload.size * 1000:.2f} ms", f"{ran / workload.size * 1000:.2f} ms"
-        else:
-            sides = f"{workload.size / floor:,.0f}/s", f"{workload.size / ran:,.0f}/s"
         more = (
             f"accepted in {whole - ran:.2f} s, all in {whole:.2f} s ({floor / whole:.2f} of the floor), "
-            f"{processor / workload.size * 1e6:,.0f} us of processor a task, planner {memory} MiB"
+            f"{_processor_us(planters, workload):,.0f} us of processor a task, planner {memory} MiB"
         )
         wanted = "" if must is None else f"{must:.2f}"
-        return [Row(workload.name, *sides, ratio, wanted, None if must is None else ratio >= must, more)]
+        ratio = floor / ran
+        sides = _speed(floor, workload), _speed(ran, workload)
+        rows = [Row(workload.name, *sides, ratio, wanted, None if must is None else ratio >= must, more)]
+        if bounds:
+            ran = statistics.median(took.ran for took in bounds)
+            sides = _speed(floor, workload), _speed(ran, workload)
+            more = f"nothing decided; {_processor_us(bounds, workload):,.0f} us of processor a task"
+            rows.append(Row(f"{workload.name}, bound", *sides, floor / ran, "", None, more))
+        return rows
 
     async def two_planners(self, workload: Workload) -> list[Row]:
         """The same sessions with one planner and with two."""
@@ -154,10 +161,12 @@ class _Bench:
         """Single things, while nothing else happens."""
         size, count = max(10, int(10_000 * scale)), max(20, int(300 * scale))
         first = await self._times(lambda folder: latency.start_to_first_target(folder, count))
+        bound = await self._times(lambda folder: latency.start_to_first_target(folder, count, bound=True))
         following = await self._times(lambda folder: latency.report_to_next_target(folder, count))
         state = await self._times(lambda folder: latency.get_state(folder, size, 20))
         named = (
             ("start to first target", first, (1.5, 10)),
+            ("start to first, bound", bound, None),
             ("report to next target", following, (1.5, 10)),
             (f"get_state of {size:,}", state, None),
         )
@@ -179,6 +188,17 @@ class _Bench:
         holds = memory < 200 and share < 1
         said = f"{memory:.0f} MiB, {share:.1f} % of a core"
         return [Row("idle planter dev", "", said, None, "200 MiB, 1 %", holds, f"ready after {ready:.2f} s")]
+
+
+def _speed(seconds: float, workload: Workload) -> str:
+    if workload.name == "chain":
+        return f"{seconds / workload.size * 1000:.2f} ms"
+    return f"{workload.size / seconds:,.0f}/s"
+
+
+def _processor_us(runs: list[Took], workload: Workload) -> float:
+    """Processor time of all processes, microseconds a task."""
+    return statistics.median(sum(took.cpu.values()) for took in runs) / workload.size * 1e6
 
 
 def _line(row: Row) -> str:

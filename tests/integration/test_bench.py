@@ -23,8 +23,9 @@ def test_a_small_run_compares_planter_with_the_floor(tmp_path) -> None:
 
     assert done.returncode == 0, done.stdout + done.stderr
     rows = {row["name"]: row for row in json.loads(out.read_text())}
-    assert set(rows) == {"fan", "diamonds", "idle planter dev"}
+    assert set(rows) == {"fan", "diamonds", "diamonds, bound", "idle planter dev"}
     assert rows["fan"]["ratio"] > 0
+    assert rows["diamonds, bound"]["ratio"] > 0
     assert "MiB" in rows["idle planter dev"]["planter"]
     assert "| fan |" in page.read_text()
     assert page.read_text().startswith("before")

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from nats.aio.msg import Msg
 
 from planter_protocol import PlanClient
-from planter_testkit.bench.stand import Ends, pss_mib, running_planter, running_stand
-from planter_testkit.bench.workloads import chain, fan
+from planter_testkit.bench.stand import Ends, pss_mib, running_bound, running_planter, running_stand
+from planter_testkit.bench.workloads import Workload, chain, fan
 from planter_testkit.graphs import as_manifest
 
 _SETTLE_SECONDS = 3.0
@@ -43,11 +43,18 @@ class Idle(NamedTuple):
     core_percent: float
 
 
-async def start_to_first_target(folder: Path, count: int) -> Spread:
-    """From the publishing of a start to its first target, one session after the other."""
-    async with running_stand(folder, sync_always=False) as stand, running_planter(stand) as client:
+async def start_to_first_target(folder: Path, count: int, *, bound: bool = False) -> Spread:
+    """From the publishing of a start to its first target, one session after the other.
+
+    ``bound``: with the planner that knows the graph by heart.
+    """
+    work = Workload("one", chain(1))
+    async with (
+        running_stand(folder, sync_always=False) as stand,
+        running_bound(stand, work) if bound else running_planter(stand) as client,
+    ):
         heard = await _listening(client, "plan.runtime.*.target", lambda data: b'"p0"' in data)
-        text = json.dumps({"manifest": as_manifest(chain(1))}).encode()
+        text = json.dumps({"manifest": as_manifest(work.tasks)}).encode()
         waits: list[float] = []
         for number in range(count):
             heard.clear()

@@ -66,15 +66,54 @@ async def running_planter(stand: Stand, planners: int = 1, slots: int = SLOTS) -
             planner = Planner(stand.url, stand.folder, f"planner-{number}")
             stack.callback(planner.stop)
             stand.pids[planner.name] = planner.process.pid
-        command = [sys.executable, "-m", "planter_runtime", "--nats", stand.url, "--id", "r1"]
-        command += ["--any-selector", "--slots", str(slots)]
-        with (stand.folder / "runtime.log").open("ab") as log:
-            runtime = subprocess.Popen(command, stdout=log, stderr=log, cwd=stand.folder)
-        stack.callback(end, runtime)
-        stand.pids["runtime"] = runtime.pid
+        stack.callback(end, _start_runtime(stand, slots))
         client = await stack.enter_async_context(PlanClient.connected(stand.url, wait=10))
         await _ready(client, planners)
         yield client
+
+
+@asynccontextmanager
+async def running_bound(stand: Stand, workload: Workload) -> AsyncGenerator[PlanClient]:
+    """The planner that knows the graph by heart (``bound``) and one runtime of no-ops; and a client."""
+    from planter_testkit.bench import bound
+
+    async with AsyncExitStack() as stack:
+        stack.callback(end, _start_runtime(stand, slots=workload.size))  # room for all: it counts no slots
+        graph = stand.folder / "graph.json"
+        graph.write_text(json.dumps(workload.tasks))
+        walker = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            bound.__name__,
+            stand.url,
+            str(graph),
+            env=_variables(),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        stack.push_async_callback(_end, walker)
+        stand.pids["planner-0"] = walker.pid
+        assert walker.stdout is not None
+        if not await asyncio.wait_for(walker.stdout.readline(), 20):
+            raise RuntimeError("the bound's planner ended before it was ready")
+        yield await stack.enter_async_context(PlanClient.connected(stand.url, wait=10))
+
+
+def _start_runtime(stand: Stand, slots: int) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "planter_runtime", "--nats", stand.url, "--id", "r1"]
+    command += ["--any-selector", "--slots", str(slots)]
+    with (stand.folder / "runtime.log").open("ab") as log:
+        runtime = subprocess.Popen(command, stdout=log, stderr=log, cwd=stand.folder)
+    stand.pids["runtime"] = runtime.pid
+    return runtime
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    process.terminate()
+    await process.wait()
+
+
+def _variables() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 async def _ready(client: PlanClient, planners: int) -> None:
@@ -123,28 +162,38 @@ async def run_planter(
     folder: Path, workload: Workload, *, planners: int = 1, sync_always: bool = False
 ) -> Took:
     """The workload through Planter."""
-    from planter_testkit.graphs import as_manifest
-
-    text = json.dumps(as_manifest(workload.tasks)).encode()
     async with (
         running_stand(folder, sync_always=sync_always) as stand,
         running_planter(stand, planners) as client,
     ):
-        ends = Ends(workload.copies)
-        await ends.listen(client)
-        before = {name: processor(pid) for name, pid in stand.pids.items()}
-        began = time.perf_counter()
-        window = asyncio.Semaphore(100)
+        return await _run(stand, client, workload)
 
-        async def submit(number: int) -> None:
-            async with window:
-                await client.submit(text, session=f"s{number}", confirm=None)
 
-        await asyncio.gather(*(submit(number) for number in range(workload.copies)))
-        async with asyncio.timeout(600):
-            await ends.over.wait()
-        cpu = {name: processor(pid) - before[name] for name, pid in stand.pids.items()}
-        memory = {name: peak_mib(pid) for name, pid in stand.pids.items()}
+async def run_bound(folder: Path, workload: Workload) -> Took:
+    """The workload through Planter's messages, without its planner."""
+    async with running_stand(folder, sync_always=False) as stand, running_bound(stand, workload) as client:
+        return await _run(stand, client, workload)
+
+
+async def _run(stand: Stand, client: PlanClient, workload: Workload) -> Took:
+    from planter_testkit.graphs import as_manifest
+
+    text = json.dumps(as_manifest(workload.tasks)).encode()
+    ends = Ends(workload.copies)
+    await ends.listen(client)
+    before = {name: processor(pid) for name, pid in stand.pids.items()}
+    began = time.perf_counter()
+    window = asyncio.Semaphore(100)
+
+    async def submit(number: int) -> None:
+        async with window:
+            await client.submit(text, session=f"s{number}", confirm=None)
+
+    await asyncio.gather(*(submit(number) for number in range(workload.copies)))
+    async with asyncio.timeout(600):
+        await ends.over.wait()
+    cpu = {name: processor(pid) - before[name] for name, pid in stand.pids.items()}
+    memory = {name: peak_mib(pid) for name, pid in stand.pids.items()}
     if ends.failed:
         raise RuntimeError(f"{ends.failed} sessions of {workload.name} did not complete")
     return Took(ends.last - began, ends.last - ends.first, cpu, memory)
@@ -162,7 +211,7 @@ async def run_floor(folder: Path, workload: Workload, *, sync_always: bool = Fal
         await nc.close()
         (folder / "graph.json").write_text(json.dumps(workload.tasks))
         command = [sys.executable, "-m", floor.__name__]
-        variables = {**os.environ, "PYTHONPATH": str(Path(floor.__file__).parents[2])}
+        variables = _variables()
         worker = subprocess.Popen([*command, "work", stand.url], env=variables)
         stand.pids["worker"] = worker.pid
         try:
