@@ -110,6 +110,15 @@ async def test_why_it_failed_is_told_apart(tmp_path, engine, run, kind, message)
     assert await names(engine) == []
 
 
+async def test_one_that_takes_too_much_memory_is_killed_and_the_limit_named(tmp_path, engine) -> None:
+    text = "x=0123456789abcdef; while :; do x=$x$x; done"
+    report, _, _ = await report_of(tmp_path, {**script(text), "limits": {"memory": 2**26}})
+
+    assert report["error"]["kind"] in {"limit", "signal"}  # as far as the engine knows
+    assert "used more than 67,108,864 bytes of memory (limits.memory)" in report["error"]["message"]
+    assert await names(engine) == []
+
+
 async def test_memory_and_open_files_are_limited(tmp_path) -> None:
     files = "/sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max"  # of versions 1 and 2
     text = f"ulimit -n; cat {files} 2>/dev/null; true"

@@ -9,6 +9,7 @@ Needs the extra ``http`` (httpx2) and an engine: ``DOCKER_HOST``, or a socket wh
 
 import os
 import re
+import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -259,13 +260,21 @@ async def _run(
         with anyio.CancelScope(shield=True):
             await _patiently(lambda: engine.remove(container))
     shown = f"the container of {wanted.image}"
-    if state.get("OOMKilled") and limits.memory is not None:
-        message = f"{shown} used more than {limits.memory:,} bytes of memory (limits.memory)"
-        return Failed(Failure(message=cut(message), kind="limit"))
     status = int(state["ExitCode"])
     if status == 0:
         return read_result(result)
+    if limits.memory is not None and (state.get("OOMKilled") or unwrapped(status) == -signal.SIGKILL):
+        return _out_of_memory(shown, limits.memory, is_known=bool(state.get("OOMKilled")))
     return with_last_line(outcome_of(unwrapped(status), shown, limits), execution.log.last_error_line)
+
+
+def _out_of_memory(shown: str, limit: int, *, is_known: bool) -> Failed:
+    """Not every engine knows why the kernel has killed one: Podman does not everywhere."""
+    used = f"used more than {limit:,} bytes of memory (limits.memory)"
+    if is_known:
+        return Failed(Failure(message=cut(f"{shown} {used}"), kind="limit"))
+    message = cut(f"{shown} was ended by SIGKILL; it probably {used}")
+    return Failed(Failure(message=message, kind="signal", signal="SIGKILL"))
 
 
 async def _follow(  # noqa: PLR0913, PLR0917  (one thing, in the two halves that it has)
