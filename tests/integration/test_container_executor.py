@@ -132,7 +132,7 @@ async def test_memory_and_open_files_are_limited(tmp_path) -> None:
 async def test_a_timeout_and_a_cancellation_stop_and_remove_it(tmp_path, engine) -> None:
     run = script("trap 'echo last words; exit 0' TERM; echo begun; while :; do sleep 0.1; done")
     async with planner_and_runtime(tmp_path) as (planner, _):
-        await planner.offer("r1", target("a", run, timeoutMs=1_500), target("b", run))
+        await planner.offer("r1", target("a", run, timeoutMs=5_000), target("b", run))
         late = await planner.report("a")
         await planner.until(lambda: "begun" in planner.output("b"))
         await planner.control("r1", command="cancel", sessionId="s1", phaseId="b", reason="enough")

@@ -71,11 +71,9 @@ async def test_all_runtimes_are_replaced_under_load(tmp_path) -> None:
                 restarts_at_work += any(state.status != "complete" for state in states)
             async with asyncio.timeout(60):
                 verdicts = [await judged(client, session) for session in sessions]
-            attempts = [phase.attempt for name in sessions for phase in (await client.get_state(name)).phases]
 
     assert {verdict.status for verdict in verdicts} == {"complete"}
     assert restarts_at_work >= len(RUNTIMES), "the work was over too early to show anything"
     done = Counter((tmp_path / "done").read_text().split())
     assert len(done) == SESSIONS * PHASES
     assert set(done.values()) == {1}
-    assert set(attempts) == {1}
