@@ -166,7 +166,7 @@ class SessionHost:
                 continue
             index = entry.session.graph.index.get(one.phase_id)
             phase = entry.session.phases[index] if index is not None else None
-            if phase is None or phase.fence > one.fence or phase.status not in PHASE_OPEN:
+            if phase is None or phase.fence > one.fence or phase.status not in PHASE_OPEN or phase.stands:
                 found.append(one)
         return found
 
