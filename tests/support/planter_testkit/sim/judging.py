@@ -19,7 +19,7 @@ from planter_testkit.sim.world import World
 
 _ASKED_FOR = frozenset(
     {"PlanApplied", "InputRepeated", "InputRefused", "SessionPaused", "SessionResumed", "CancelRequested"}
-)
+) | {"PhaseApproved", "PhaseRejected"}
 """Events that only an input can cause."""
 
 _commits = msgspec.json.Decoder(Commit)
@@ -81,6 +81,17 @@ def paused(world: World) -> list[str]:
         name
         for name, records in session_records(world).items()
         if folded(name, records).status is SessionStatus.PAUSED
+    ]
+
+
+def asking(world: World) -> list[tuple[str, str]]:
+    """Session and id of the phases that somebody has to approve."""
+    sessions = [folded(name, records) for name, records in session_records(world).items()]
+    return [
+        (session.id, session.spec(index).id)
+        for session in sessions
+        for index, phase in enumerate(session.phases)
+        if phase.stands and phase.gate is not None and phase.gate.kind == "approval"
     ]
 
 
