@@ -3,13 +3,14 @@
 The planner's own fold decides; this one only shows. Events of types that it does not know are passed over.
 """
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
-from planter.cli.output import milliseconds
+from planter.cli.output import milliseconds, one_line
 from planter_protocol import messages
 from planter_protocol.names import is_of_phase
 
@@ -367,7 +368,9 @@ def _wait_started(view: View, event: Mapping[str, Any], at: int) -> Change | Non
 @_folds("ApprovalRequested")
 def _approval_requested(view: View, event: Mapping[str, Any], at: int) -> Change | None:
     approvers = f" (asked: {', '.join(event['approvers'])})" if event.get("approvers") else ""
-    return _stands(view, event, at, f"waiting for approval: {event['message']}{approvers}")
+    change = _stands(view, event, at, f"waiting for approval: {event['message']}{approvers}")
+    command = f"planter control {view.session} approve {shlex.quote(event['phaseId'])}"
+    return change._replace(detail=f"{one_line(change.detail, 150)}; `{command}`")
 
 
 @_folds("PhaseApproved")
@@ -472,7 +475,7 @@ def _attempt_stopped(view: View, event: Mapping[str, Any], at: int) -> Change | 
     return Change(at, event["phaseId"], "stopped", f"attempt {event['attempt']}: {event['reason']}")
 
 
-def _stands(view: View, event: Mapping[str, Any], at: int, reason: str) -> Change | None:
+def _stands(view: View, event: Mapping[str, Any], at: int, reason: str) -> Change:
     """The planner decides about the phase itself: it waits for time or for people."""
     view.update(
         event["phaseId"],
