@@ -356,11 +356,19 @@ def _run() -> Schema:
 
 def _wait() -> Schema:
     properties: Schema = {
-        "for": _ref("duration", "For so long."),
+        "for": _span("For so long."),
         "until": _text("Until a time, with its zone.", examples=["2026-12-24T18:00:00Z"]),
     }
     wait = _object("Wait", "Nothing runs: the phase is complete later. Either `for` or `until`.", properties)
     return {**wait, "oneOf": [{"required": ["for"]}, {"required": ["until"]}]}
+
+
+def _span(description: str) -> Schema:
+    """A duration, or an expression that gives one."""
+    return {
+        "description": description,
+        "anyOf": [_ref("duration"), {"type": "string", "pattern": "\\$\\{\\{"}],
+    }
 
 
 def _approval() -> Schema:
@@ -382,7 +390,7 @@ def _approval() -> Schema:
             "default": 1,
             "description": "So many different people have to approve.",
         },
-        "expires": _ref("duration", "How long the question stands."),
+        "expires": _span("How long the question stands."),
         "onExpiry": {"enum": list(ON_EXPIRY), "default": "fail", "description": "What becomes of it then."},
     }
     return _object(

@@ -279,7 +279,8 @@ class SessionHost:
                     passing("timer.fired")
                     entry.check = entry.wanted = True
                     self._wake(entry)
-            pause = (self._timers[0][0] - now) / 1000 if self._timers else 3600.0
+            # A machine may sleep, and its clock be set: nothing is late by more than a minute for that.
+            pause = min((self._timers[0][0] - now) / 1000, 60.0) if self._timers else 3600.0
             with anyio.move_on_after(max(pause, 0.001)):
                 await self._timer_set.wait()
 
