@@ -176,6 +176,20 @@ MUTANTS = (
         "        pass\n",
     ),
     Mutant(
+        "approval-counted-twice",
+        "the same person's second approval counts as another one",
+        "planter/src/planter/core/gates.py",
+        "    return any((one.by, one.approves) == (by, approves) for one in gate.answers)\n",
+        "    return False\n",
+    ),
+    Mutant(
+        "wait-cut-short",
+        "a wait is over when half of its time is",
+        "planter/src/planter/core/deadlines.py",
+        '    return phase.gate.due if phase.gate.kind == "wait" else',
+        '    return (phase.gate.since + phase.gate.due) // 2 if phase.gate.kind == "wait" else',
+    ),
+    Mutant(
         "pulls-not-renewed",
         "after a reconnection a planner goes on waiting for pulls that the server has forgotten",
         "planter/src/planter/shell/intake.py",

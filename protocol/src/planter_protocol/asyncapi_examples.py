@@ -75,6 +75,14 @@ EXAMPLES: dict[type, dict[str, Any]] = {
     m.Control: {
         "pause": m.Control(command="pause"),
         "retry": m.Control(command="retry", phase_id="setup", reason="the mirror is back"),
+        "approve": m.Control(
+            command="approve",
+            phase_id="deploy",
+            by="ann",
+            comment="tests are green",
+            plan_digest=_DIGEST,
+            data=Raw(b'{"region": "eu"}'),
+        ),
     },
     m.Acks: {
         "bare": m.Ack(phase_id="setup", accepted=True, queued=True),

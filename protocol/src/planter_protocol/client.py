@@ -141,8 +141,13 @@ class PlanClient:
         reason: str | None = None,
     ) -> int:
         """Publish a command to ``plan.session.<id>.control``; returns its input sequence."""
-        message = messages.Control(command=command, phase_id=phase, reason=reason)
-        return await self._publish(subjects.control(session), message)
+        return await self.send_control(
+            session, messages.Control(command=command, phase_id=phase, reason=reason)
+        )
+
+    async def send_control(self, session: str, control: messages.Control) -> int:
+        """As ``control``, with all that a command may say."""
+        return await self._publish(subjects.control(session), control)
 
     async def control_confirmed(
         self,
@@ -160,10 +165,17 @@ class PlanClient:
             SessionNotFound: there is no such session.
             PlannerUnavailable: no planner took it in within ``wait`` seconds.
         """
+        control = messages.Control(command=command, phase_id=phase, reason=reason)
+        return await self.send_control_confirmed(session, control, wait=wait)
+
+    async def send_control_confirmed(
+        self, session: str, control: messages.Control, *, wait: float = 10.0
+    ) -> messages.Commit:
+        """As ``control_confirmed``, with all that a command may say."""
         after = await last_sequence(self.nc, assets.JOURNAL, subjects.journal(session))
         if after == 0:
             raise SessionNotFound(session)
-        sequence = await self.control(session, command, phase=phase, reason=reason)
+        sequence = await self.send_control(session, control)
         return await self._taken_in(Submitted(session, sequence, after), wait)
 
     # -- monitors --------------------------------------------------------------------------------

@@ -1,19 +1,20 @@
 """Every message, as the bytes on the wire are shaped.
 
-Fields that the Phase Manifest Protocol defines keep its names and meaning; all others are Planter's
-additions, optional for a client that knows the protocol alone. Unknown fields are ignored on reading,
-so that fields can be added. Times are RFC 3339 strings in UTC; durations are milliseconds.
+Fields that the Phase Manifest Protocol defines keep its names and meaning; all others are Planter's, and
+optional. Unknown fields are ignored on reading. Times are RFC 3339 strings in UTC; durations milliseconds.
 """
 
 from typing import Any, Literal
 
 import msgspec
 
+from planter_protocol.gate import Gate
+
 PhaseStatusName = Literal[
     "pending", "ready", "targeted", "running", "backing_off", "complete", "failed", "skipped", "cancelled"
 ]
 SessionStatusName = Literal["pending", "running", "paused", "complete", "failed", "cancelled", "purged"]
-ControlCommand = Literal["pause", "resume", "cancel", "retry", "skip", "rerun"]
+ControlCommand = Literal["pause", "resume", "cancel", "retry", "skip", "rerun", "approve", "reject"]
 ReportStatus = Literal["running", "complete", "failed", "cancelled", "heartbeat"]
 
 DETAILS_BYTES_MAX = 4_000
@@ -59,8 +60,15 @@ class Control(Message, frozen=True):
 
     command: ControlCommand
     phase_id: str | None = None
-    """For retry, skip and rerun; retry without it means every failed phase."""
+    """For all but pause, resume and cancel; retry without it means every failed phase."""
     reason: str | None = None
+    by: str | None = None
+    """For approve and reject: who answers. A name, no proof of it."""
+    comment: str | None = None
+    plan_digest: str | None = None
+    """The answer is about this plan; refused when the session has another."""
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """With approve: a JSON object of at most 16 KiB, outputs of the phase."""
 
 
 class Ack(Message, frozen=True):
@@ -241,6 +249,7 @@ class State(Message, frozen=True):
     reason: str | None = None
     by: str | None = None
     """Id of the planner that says so; a bare runtime's own message lacks it."""
+    gate: Gate | None = None
 
 
 class Log(Message, frozen=True):
@@ -341,6 +350,7 @@ class PhaseState(Message, frozen=True):
     external: tuple[str, ...] = ()
     """Those of these that no phase of the plan has."""
     result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    gate: Gate | None = None
 
 
 class SessionState(Message, frozen=True):

@@ -219,8 +219,8 @@ _REFERENCES = {
 _EXTENSIONS = {
     "PLT-1301": Explanation(
         "x-run needs exactly one way to run",
-        "`x-run` has one of `python`, `exec`, `shell`, `http`, `container` and `noop`, or only `with`: "
-        "arguments for the handler that the selector chooses.",
+        "`x-run` has one of `python`, `exec`, `shell`, `http`, `container`, `noop`, `wait` and `approval`, "
+        "or only `with`: arguments for the handler that the selector chooses.",
     ),
     "PLT-1302": Explanation(
         "x-run value not usable",
@@ -329,6 +329,18 @@ _EXTENSIONS = {
         "x-run container not usable",
         "`container: {image: python:3.12-slim, command: [python, -V], entrypoint: [...], mount: /work, "
         "network: none, user: '1000', pull: missing, readOnly: true}`; only `image` is required.",
+    ),
+    "PLT-1322": Explanation(
+        "x-run wait or approval not usable",
+        "`wait: {for: 10m}` or `wait: {until: 2026-12-24T18:00:00Z}`; `approval: {message: Deploy?, "
+        "approvers: [alice, bob], needed: 1, expires: 24h, onExpiry: fail}`, of which only `message` is "
+        "required.",
+    ),
+    "PLT-1323": Explanation(
+        "no use without a runtime",
+        "`wait` and `approval` are decided by the planner: nothing runs, so nothing can be chosen, limited, "
+        "watched or kept for later. Leave the setting out. Limits that do mean something: `waitFor.timeout`, "
+        "`x-timeout.scheduleToClose`, `approval.expires`.",
     ),
 }
 

@@ -6,6 +6,7 @@ from typing import Any, cast
 from planter_schemas.conditions import Conditions, read_condition
 from planter_schemas.durations import format_duration
 from planter_schemas.findings import Finding
+from planter_schemas.gate_runs import check_gate
 from planter_schemas.manifest import Backoff, Run
 from planter_schemas.problems import Path, shown
 from planter_schemas.runs import read_run
@@ -76,6 +77,7 @@ def read_extensions(context: Context, values: dict[str, object], paths: dict[str
         elif value is not None:
             _read_known(context, result, name, value)
     _settle_timeout(context, result)
+    check_gate(context, result.run, paths, heartbeat="heartbeat" in result.timeouts.milliseconds)
     return result
 
 

@@ -13,6 +13,7 @@ from planter_schemas import limits
 from planter_schemas.conditions import CONCURRENCY_MAX, TRIGGER_RULES
 from planter_schemas.container_runs import PULL
 from planter_schemas.extensions import PRIORITY_LIMIT
+from planter_schemas.gate_runs import APPROVERS_MAX, ON_EXPIRY
 from planter_schemas.http_runs import EXPECT
 from planter_schemas.manifest import ISOLATION
 from planter_schemas.phases import ACTIONS, INSTANCE_MODES
@@ -320,6 +321,8 @@ def _run() -> Schema:
         "http": _http(),
         "container": _container(),
         "noop": {"type": ["object", "null"], "description": "Nothing; the phase is complete at once."},
+        "wait": _wait(),
+        "approval": _approval(),
     }
     properties: Schema = {
         **ways,
@@ -349,6 +352,53 @@ def _run() -> Schema:
     )
     for_handler = {"required": ["with"], "not": {"anyOf": [{"required": [way]} for way in ways]}}
     return {**run, "oneOf": [*({"required": [way]} for way in ways), for_handler]}
+
+
+def _wait() -> Schema:
+    properties: Schema = {
+        "for": _span("For so long."),
+        "until": _text("Until a time, with its zone.", examples=["2026-12-24T18:00:00Z"]),
+    }
+    wait = _object("Wait", "Nothing runs: the phase is complete later. Either `for` or `until`.", properties)
+    return {**wait, "oneOf": [{"required": ["for"]}, {"required": ["until"]}]}
+
+
+def _span(description: str) -> Schema:
+    """A duration, or an expression that gives one."""
+    return {
+        "description": description,
+        "anyOf": [_ref("duration"), {"type": "string", "pattern": "\\$\\{\\{"}],
+    }
+
+
+def _approval() -> Schema:
+    properties: Schema = {
+        "message": _text("What is asked.", minLength=1, examples=["Deploy to production?"]),
+        "approvers": {
+            "type": ["array", "string"],
+            "minItems": 1,
+            "maxItems": APPROVERS_MAX,
+            "uniqueItems": True,
+            "items": {"type": "string", "minLength": 1},
+            "description": "Who may answer; left out: anybody who may send commands.",
+            "examples": [["alice", "bob"]],
+        },
+        "needed": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": APPROVERS_MAX,
+            "default": 1,
+            "description": "So many different people have to approve.",
+        },
+        "expires": _span("How long the question stands."),
+        "onExpiry": {"enum": list(ON_EXPIRY), "default": "fail", "description": "What becomes of it then."},
+    }
+    return _object(
+        "Approval",
+        "Nothing runs: the phase is complete when people approve.",
+        properties,
+        required=("message",),
+    )
 
 
 def _limits() -> Schema:

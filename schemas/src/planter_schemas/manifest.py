@@ -11,10 +11,12 @@ from planter_schemas.variables import escape
 
 Action: TypeAlias = Literal["raise", "continue", "abort", "log"]
 InstanceMode: TypeAlias = Literal["immediate", "onUse"]
-RunKind: TypeAlias = Literal["python", "exec", "shell", "http", "container", "noop"]
+RunKind: TypeAlias = Literal["python", "exec", "shell", "http", "container", "noop", "wait", "approval"]
 Isolation: TypeAlias = Literal["none", "files", "strict"]
 ISOLATION: tuple[Isolation, ...] = ("none", "files", "strict")
-RUN_KINDS: tuple[RunKind, ...] = ("python", "exec", "shell", "http", "container", "noop")
+GATE_KINDS: tuple[RunKind, ...] = ("wait", "approval")
+"""These are decided by the planner itself: no runtime has a part in them."""
+RUN_KINDS: tuple[RunKind, ...] = ("python", "exec", "shell", "http", "container", "noop", *GATE_KINDS)
 
 
 class _Frozen(BaseModel):
@@ -94,7 +96,7 @@ class RunLimits(_Frozen):
 
 
 class Run(_Frozen):
-    """What a phase runs, from ``x-run``: one of the first six is set, or none and ``with`` is for a handler.
+    """What a phase runs, from ``x-run``: one of the first eight, or none and ``with`` is for a handler.
 
     Attributes:
         python: ``module:function``.
@@ -103,6 +105,8 @@ class Run(_Frozen):
         http: the request, as the runtime's executor understands it.
         container: image and command, likewise.
         noop: nothing runs; an empty object, or one that names a result.
+        wait: nothing runs; it is complete after a while (``for``), or at a time (``until``).
+        approval: nothing runs; it is complete when people have approved.
         with_: arguments for what runs (``with``).
         env: environment variables, all strings.
         secrets: names of secrets of the runtime, by the environment variable that they come in.
@@ -120,6 +124,8 @@ class Run(_Frozen):
     http: dict[str, Any] | None = None
     container: dict[str, Any] | None = None
     noop: dict[str, Any] | None = None
+    wait: dict[str, Any] | None = None
+    approval: dict[str, Any] | None = None
     with_: dict[str, Any] = Field(default_factory=dict)
     env: dict[str, str] = Field(default_factory=dict)
     secrets: dict[str, str] = Field(default_factory=dict)
@@ -132,7 +138,7 @@ class Run(_Frozen):
 
     @property
     def kind(self) -> RunKind | None:
-        """Which of the six ways this is; None: it has arguments for a handler."""
+        """Which of these ways this is; None: it has arguments for a handler."""
         return next((kind for kind in RUN_KINDS if getattr(self, kind) is not None), None)
 
     def to_json(self) -> dict[str, Any]:

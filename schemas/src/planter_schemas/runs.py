@@ -5,8 +5,9 @@ from typing import Any
 
 from planter_schemas.container_runs import read_container
 from planter_schemas.findings import Finding
+from planter_schemas.gate_runs import check_settings, read_gate
 from planter_schemas.http_runs import read_http
-from planter_schemas.manifest import ISOLATION, RUN_KINDS, Run
+from planter_schemas.manifest import GATE_KINDS, ISOLATION, RUN_KINDS, Run
 from planter_schemas.problems import Path, shown, shown_list
 from planter_schemas.run_limits import read_limits
 from planter_schemas.spelling import Fields, KeyTable, read_fields
@@ -45,6 +46,8 @@ def read_run(context: Context, value: object, path: Path) -> Run | None:
     found = {} if kind is None else {kind: _way(context, fields, kind)}
     if len(source) > 1:
         _read_settings(context, fields, found)
+        if kind in GATE_KINDS:
+            check_settings(context, kind, fields)
     if kind is None or found[kind] is None:
         return None
     return Run(**found)
@@ -112,6 +115,8 @@ def _way(context: Context, fields: Fields, kind: str) -> object:
         return read_http(context, value, path)
     if kind == "container":
         return read_container(context, value, path)
+    if kind in GATE_KINDS:
+        return read_gate(context, kind, value, path)
     if kind == "noop" and value is None:
         return {}
     return free_object(context, value, path, f"`{kind}`")

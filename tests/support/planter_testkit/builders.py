@@ -16,7 +16,7 @@ from planter.core.plan import Foreach
 from planter.core.status import PHASE_OPEN
 
 _encoder = msgspec.json.Encoder(order="deterministic")
-NOOP = {"kind": "noop", "run": msgspec.Raw(b'{"noop":{}}')}
+NOOP: dict[str, Any] = {"kind": "noop", "run": msgspec.Raw(b'{"noop":{}}')}
 
 
 def phase(name: str, *needs: str, **fields: Any) -> PhaseSpec:
@@ -26,6 +26,20 @@ def phase(name: str, *needs: str, **fields: Any) -> PhaseSpec:
     spec = PhaseSpec(id=name, needs=needs, digest="", **fields)
     content = msgspec.structs.replace(spec, needs=tuple(sorted(needs)))
     return msgspec.structs.replace(spec, digest=digest or _encoder.encode(content).decode())
+
+
+def wait(
+    name: str, *needs: str, span: str | None = "10s", until: str | None = None, **fields: Any
+) -> PhaseSpec:
+    """A phase that waits for a while, or until a time."""
+    given = {"until": until} if until is not None else {"for": span}
+    return phase(name, *needs, kind="wait", run=msgspec.Raw(msgspec.json.encode({"wait": given})), **fields)
+
+
+def approval(name: str, *needs: str, asked: Mapping[str, Any] | None = None, **fields: Any) -> PhaseSpec:
+    """A phase that asks for an approval; ``asked`` is what stands under ``x-run.approval``."""
+    given = {"approval": {"message": f"{name}?", **(asked or {})}}
+    return phase(name, *needs, kind="approval", run=msgspec.Raw(msgspec.json.encode(given)), **fields)
 
 
 def plan(*phases: PhaseSpec, digest: str | None = None) -> Plan:
@@ -109,9 +123,9 @@ class World:
         """Apply another plan to the running session."""
         return self.start(plan, replan=True)
 
-    def command(self, verb: Any, phase_id: str | None = None) -> Decision:
+    def command(self, verb: Any, phase_id: str | None = None, **fields: Any) -> Decision:
         """Send a control command."""
-        return self.step(i.Command(sequence=self._number(), verb=verb, phase_id=phase_id))
+        return self.step(i.Command(sequence=self._number(), verb=verb, phase_id=phase_id, **fields))
 
     def echo(self, name: str) -> dict[str, Any]:
         """What an honest runtime echoes about the phase's current attempt."""

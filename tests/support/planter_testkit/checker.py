@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from planter_protocol.messages import Commit
+from planter_testkit.gate_rules import Gate, begun, milliseconds
 
 
 class Violation(AssertionError):
@@ -50,6 +51,10 @@ class _Phase(msgspec.Struct):
     whole: str = ""
     #: Of a phase with x-foreach: how many items it has, once they are known.
     items: int | None = None
+    kind: str = ""
+    #: ``x-run`` as the plan has it, if the planner is to do it itself.
+    run: dict[str, Any] = {}
+    gate: Gate | None = None
 
 
 def judge(session: str, commits: Sequence[tuple[int, Commit]], plans: Mapping[str, Any]) -> Verdict:
@@ -88,8 +93,7 @@ def judge(session: str, commits: Sequence[tuple[int, Commit]], plans: Mapping[st
                 _settle(phases, before, stopping, live=is_live)
                 left = {name: one for name, one in before.items() if name not in phases and not one.whole}
                 aside = _still_done(left, phases) if plan.get("target") else {}
-                verdict.status = "running"
-                verdict.phases = len(phases)
+                verdict.status, verdict.phases = "running", len(phases)
             elif event["type"] == "SessionEnded":
                 left = [name for name, phase in phases.items() if not _is_terminal(phase.status)]
                 _must(not left, "I8 termination", where, f"ended with {left[:5]} open")
@@ -105,12 +109,14 @@ def judge(session: str, commits: Sequence[tuple[int, Commit]], plans: Mapping[st
                 _must(known_as == event["attempt"], "I6 result", where, f"{event} was not to stop")
             elif event["type"] == "ExternalCompleted":
                 known.add(event["phaseId"])
+            elif event["type"] == "ClockSetBack":
+                _set_back(phases, event["by"])
             elif event["type"] == "HandlerPassedOn":
                 pass  # the phase may have left the plan meanwhile
             elif "phaseId" in event:
                 is_free = event["type"] != "PhaseTargeted" or event["phaseId"] not in stopping
                 _must(is_free, "I5 dispatch", where, f"{event} while an attempt of it is to stop")
-                _phase_event(event, phases, known, fences, verdict, sequence, where)
+                _phase_event(event, phases, known, fences, verdict, sequence, commit.at, where)
     verdict.commits = len(commits)
     return verdict
 
@@ -135,6 +141,9 @@ def _new_plan(plan: Any, before: Mapping[str, _Phase], known: set[str]) -> dict[
             digest=spec["digest"],
             is_taken=old.is_taken if old else False,
             items=old.items if old else None,
+            kind=spec.get("kind") or "",
+            run={} if spec.get("templated") else (spec.get("run") or {}),
+            gate=old.gate if old else None,
         )
         if spec.get("foreach") is not None or spec.get("cache") is not None:
             found[spec["id"]].conditional = True
@@ -216,7 +225,7 @@ def _settle(
     for name, phase in phases.items():
         if name not in stay:
             phase.status, phase.satisfied, phase.is_taken = "waiting", False, False
-            phase.cleared, phase.left_out, phase.items = False, False, None
+            phase.cleared, phase.left_out, phase.items, phase.gate = False, False, None, None
 
 
 def _phase_event(
@@ -226,10 +235,12 @@ def _phase_event(
     fences: dict[str, int],
     verdict: Verdict,
     sequence: int,
+    at: str,
     where: str,
 ) -> None:
     name, kind = event["phaseId"], event["type"]
     phase = phases[name]
+    _gate_event(event, phases, known, verdict, milliseconds(at), where)
     if kind == "PhaseTargeted":
         _may_be_targeted(event, phases, known, verdict, where)
         _must(sequence > fences.get(name, 0), "I7 effect", where, f"fence of {name} does not grow")
@@ -273,6 +284,38 @@ def _phase_event(
         phase.status = "cancelled"
 
 
+def _set_back(phases: Mapping[str, _Phase], by: int) -> None:
+    for phase in phases.values():
+        if phase.gate is not None:
+            phase.gate.set_back(by)
+
+
+def _gate_event(
+    event: Mapping[str, Any],
+    phases: dict[str, _Phase],
+    known: set[str],
+    verdict: Verdict,
+    at: int,
+    where: str,
+) -> None:
+    """I14: no runtime has a part in waiting for time and people, no wait is short, no approval is made up."""
+    name, kind = event["phaseId"], event["type"]
+    phase = phases[name]
+    if kind == "PhaseTargeted":
+        _must(phase.kind not in ("wait", "approval"), "I14 gates", where, f"{name} was offered")
+    if kind in ("WaitStarted", "ApprovalRequested"):
+        _may_be_targeted(event, phases, known, verdict, where)
+        phase.status, phase.attempt, phase.is_taken = "open", event["attempt"], False
+        phase.gate = begun(event, phase.kind, phase.run, at)
+    if phase.gate is not None and phase.items is None:
+        is_current = kind in ("PhaseApproved", "PhaseRejected", "ApprovalExpired")
+        if is_current:
+            is_current = phase.status == "open" and event["attempt"] == phase.attempt
+            _must(is_current, "I14 gates", where, f"{event} of {name}, which is {phase.status}")
+        fault = phase.gate.fault(event, at)
+        _must(fault is None, "I14 gates", where, f"{name}: {fault}")
+
+
 def _may_be_targeted(
     event: Mapping[str, Any], phases: dict[str, _Phase], known: set[str], verdict: Verdict, where: str
 ) -> None:
@@ -304,6 +347,7 @@ def _expand(phases: dict[str, _Phase], event: Mapping[str, Any], where: str) -> 
         name = f"{event['phaseId']}[{number}]"
         fresh = _Phase(needs=(), on_failure="continue", conditional=True, whole=event["phaseId"])
         fresh.trigger, fresh.digest = whole.trigger, whole.digest
+        fresh.kind, fresh.run = whole.kind, whole.run
         item = phases.setdefault(name, fresh)
         is_new = item.status == "waiting" or (item.status == "skipped" and item.satisfied)
         _must(is_new, "I5 dispatch", where, f"{name} is {item.status} already")

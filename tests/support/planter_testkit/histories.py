@@ -2,13 +2,14 @@
 
 import random
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from planter.compile.target import up_to
 from planter.core import inputs as i
-from planter.core.deadlines import clocks, run_out
+from planter.core.deadlines import clocks, gate_ends_at, run_out
 from planter.core.plan import (
     Backoff,
     Cache,
@@ -20,7 +21,7 @@ from planter.core.plan import (
     TriggerRule,
 )
 from planter.core.status import PHASE_OPEN, SESSION_TERMINAL
-from planter_testkit.builders import World, foreach, phase, plan, runtime
+from planter_testkit.builders import World, approval, foreach, phase, plan, runtime, wait
 
 STEPS = 60
 _ROUNDS = 100
@@ -31,8 +32,9 @@ def random_plan(draw: random.Random) -> Plan:
     count = draw.randint(0, 12)
     names = [f"p{n}" for n in range(count)]
     has_conditions = draw.random() < 0.5
+    make = partial(_phase, draw, gates=draw.random() < 0.4)
     phases = [
-        phase(
+        make(
             name,
             *(needs := sorted(draw.sample(names[:n], min(n, draw.randint(0, 3))))),
             **(_conditions(draw, needs) if has_conditions else {}),
@@ -46,7 +48,6 @@ def random_plan(draw: random.Random) -> Plan:
             schedule_to_close_ms=draw.choice([None, None, 500, 10_000, 50_000]),
             heartbeat_ms=draw.choice([None, None, 100, 4_000]),
             priority=draw.choice([0, 0, 1]),
-            kind=draw.choice(["noop", "noop", "noop", "exotic"]),
             success=draw.choice([None, None, None, Handler(message=("well",))]),
             failure=draw.choice([None, Handler(notify={"email": "a@example.com"})]),
         )
@@ -54,6 +55,20 @@ def random_plan(draw: random.Random) -> Plan:
     ]
     whole = plan(*phases)
     return up_to(whole, draw.choice(names)) or whole if names and draw.random() < 0.3 else whole
+
+
+def _phase(draw: random.Random, name: str, *needs: str, gates: bool, **fields: Any) -> PhaseSpec:
+    """Work for a runtime, or now and then something that the planner decides itself."""
+    if not gates or draw.random() < 0.5 or "run" in fields:
+        return phase(name, *needs, kind=draw.choice(["noop", "noop", "noop", "exotic"]), **fields)
+    if draw.random() < 0.5:
+        until = draw.choice([None, None, "1970-01-01T00:16:40Z", "1970-01-01T00:17:05Z"])
+        return wait(name, *needs, span=draw.choice(["0s", "100ms", "2s", "30s"]), until=until, **fields)
+    asked = draw.choice(
+        [{}, {"needed": 2}, {"approvers": ["ann", "bob"], "needed": 2}, {"approvers": ["bob"]}]
+    )
+    expires = draw.choice([{}, {"expires": "3s"}, {"expires": "3s", "onExpiry": "approve"}])
+    return approval(name, *needs, asked={**asked, **expires}, **fields)
 
 
 def _conditions(draw: random.Random, needs: list[str]) -> dict[str, Any]:
@@ -85,6 +100,8 @@ def random_input(draw: random.Random, world: World, old: list[i.AnyInput]) -> i.
     """Something that a runtime, a user or the platform could say now; honest, stale or wrong."""
     if old and draw.random() < 0.15:
         return draw.choice(old)  # delivered again, or late
+    if any(one.stands for one in world.session.phases) and draw.random() < 0.15:
+        return random_answer(draw, world)
     names = [spec.id for spec in world.session.graph.plan.phases] or ["nothing"]
     name = draw.choice(world.open() or names)
     echo = world.echo(name) if name != "nothing" else {"phase_id": name, "sequence": world._number()}
@@ -121,6 +138,20 @@ def random_input(draw: random.Random, world: World, old: list[i.AnyInput]) -> i.
         plan=edited(draw, world.session.graph.manifest),
         replan=draw.random() < 0.8,
         expect_revision=expected,
+    )
+
+
+def random_answer(draw: random.Random, world: World) -> i.AnyInput:
+    """Somebody approves or rejects, whether or not that was asked."""
+    names = [spec.id for spec in world.session.graph.plan.phases]
+    standing = [name for name in world.open() if world.session.phases[world.session.graph.index[name]].stands]
+    return i.Command(
+        sequence=world._number(),
+        verb=draw.choice(["approve", "approve", "approve", "reject"]),
+        phase_id=draw.choice([*names, *standing, *standing]),
+        by=draw.choice(["ann", "bob", "eve", None]),
+        plan_digest=draw.choice([None, None, None, world.session.plan_digest, "another"]),
+        data=draw.choice([msgspec.UNSET, msgspec.UNSET, msgspec.Raw(b'{"x":1}')]),
     )
 
 
@@ -209,6 +240,10 @@ def check_clocks(world: World) -> None:
         if first and session.status not in SESSION_TERMINAL:
             assert 0 < state.due <= first
             assert (state.due, index) in session.timers
+        ends = gate_ends_at(session, index)
+        if ends and session.status not in SESSION_TERMINAL:
+            assert world.now < ends
+            assert 0 < state.due <= ends
 
 
 def play(seed: int) -> World:
@@ -263,5 +298,7 @@ def work_off(world: World) -> None:
             world.step(i.ReportCancelled(**echo, fenced=is_fenced, sequence=world._number()))
         for name in world.open():
             world.complete(name)
+            for by in ("ann", "bob") if world.session.phases[world.session.graph.index[name]].stands else ():
+                world.command("approve", name, by=by)
         world.pass_time(2_000)
         world.settle()

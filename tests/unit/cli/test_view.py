@@ -184,3 +184,40 @@ def test_the_view_of_a_state_tells_what_is_done():
 
 def test_attempts_beyond_what_is_allowed_are_shown_without_limit():
     assert (attempt_of(2, 3), attempt_of(4, 3)) == ("2/3", "4")
+
+
+def test_a_question_is_shown_with_the_command_that_answers_it_and_with_each_answer():
+    view = View("nightly", (PhaseView(id="ask me"), PhaseView(id="pause")))
+
+    asked, waits = view.apply(
+        [
+            {
+                "type": "ApprovalRequested",
+                "phaseId": "ask me",
+                "attempt": 1,
+                "message": "Deploy?",
+                "approvers": ["ann", "bob"],
+            },
+            {"type": "WaitStarted", "phaseId": "pause", "attempt": 1, "due": 1_000_000_000},
+        ],
+        5,
+    )
+
+    assert asked.status == "waiting"
+    assert "waiting for approval: Deploy? (asked: ann, bob)" in asked.detail
+    assert "`planter control nightly approve 'ask me'`" in asked.detail
+    assert waits.detail.startswith("waits until 1970-01-")
+    assert (view.phases["ask me"].status, view.phases["ask me"].runtime_id) == ("running", None)
+    told = view.apply(
+        [
+            {"type": "PhaseApproved", "phaseId": "ask me", "attempt": 1, "by": "ann"},
+            {"type": "PhaseRejected", "phaseId": "ask me", "attempt": 1, "by": "bob", "comment": "no"},
+            {"type": "ApprovalExpired", "phaseId": "ask me", "attempt": 1, "outcome": "fail"},
+        ],
+        6,
+    )
+    assert [(one.status, one.detail) for one in told] == [
+        ("approved", "by ann"),
+        ("rejected", "by bob: no"),
+        ("expired", "nobody answered in time"),
+    ]

@@ -9,6 +9,7 @@ import pytest
 from planter.core import inputs as i
 from planter.core.plan import Backoff
 from planter.core.status import SESSION_TERMINAL
+from planter_protocol.codec import timestamp
 from planter_protocol.messages import Commit
 from planter_testkit.builders import World, phase, picture, plan, runtime
 from planter_testkit.checker import judge
@@ -58,7 +59,7 @@ def hold(world: World) -> None:
     """The judge finds nothing, and the journal gives the state."""
     commits: list[tuple[int, Commit]] = []
     for number, (sequence, at, events, taken) in enumerate(world.journal, start=1):
-        record = {"v": 1, "n": number, "at": str(at), "by": "test", "inputs": taken, "events": events}
+        record = {"v": 1, "n": number, "at": timestamp(at), "by": "test", "inputs": taken, "events": events}
         commits.append((sequence, msgspec.json.decode(msgspec.json.encode(record), type=Commit)))
     judge("test", commits, {})
     assert picture(world.replayed()) == picture(world.session)

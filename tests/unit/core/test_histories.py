@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planter.core.status import SESSION_TERMINAL
+from planter_protocol.codec import timestamp
 from planter_protocol.messages import Commit
 from planter_testkit.builders import World, picture
 from planter_testkit.checker import Verdict, judge
@@ -18,7 +19,7 @@ def verdict(world: World) -> Verdict:
     """What the independent judge says of the world's journal."""
     commits: list[tuple[int, Commit]] = []
     for number, (sequence, at, events, taken) in enumerate(world.journal, start=1):
-        record: dict[str, Any] = {"v": 1, "n": number, "at": str(at), "by": "test", "inputs": taken}
+        record: dict[str, Any] = {"v": 1, "n": number, "at": timestamp(at), "by": "test", "inputs": taken}
         data = msgspec.json.encode({**record, "events": events})
         commits.append((sequence, msgspec.json.decode(data, type=Commit)))
     return judge("test", commits, {})

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from planter_schemas import json_schema, jsonschema
+from planter_schemas import gate_runs, json_schema, jsonschema
 from planter_schemas.extensions import KNOWN, RETRY_BACKOFF
 from planter_schemas.forms import ENVELOPE, PLAN_ENVELOPE, PLAN_SETTINGS
 from planter_schemas.phases import (
@@ -43,6 +43,8 @@ def test_the_file_is_what_the_code_makes() -> None:
         (DEFINITIONS["handler"]["properties"]["spec"], HANDLER_SPEC.names),
         (DEFINITIONS["handler"]["properties"]["spec"]["properties"]["notify"], NOTIFY.names),
         (DEFINITIONS["run"], RUN.names),
+        (DEFINITIONS["run"]["properties"]["wait"], gate_runs.WAIT.names),
+        (DEFINITIONS["run"]["properties"]["approval"], gate_runs.APPROVAL.names),
         (DEFINITIONS["retryBackoff"], RETRY_BACKOFF.names),
         (DEFINITIONS["timeouts"]["anyOf"][1], TIMEOUT.names),
         (DEFINITIONS["envelope"], ENVELOPE.names),

@@ -190,8 +190,15 @@ class ControlBody(Answer, frozen=True, forbid_unknown_fields=True):
 
     command: messages.ControlCommand
     phase_id: str | None = None
-    """For retry, skip and rerun; retry without it means every failed phase."""
+    """For all but pause, resume and cancel; retry without it means every failed phase."""
     reason: str | None = None
+    by: str | None = None
+    """For approve and reject: who answers. A name, no proof of it."""
+    comment: str | None = None
+    plan_digest: str | None = None
+    """The answer is about this plan; refused when the session has another."""
+    data: dict[str, Any] | None = None
+    """With approve: outputs of the phase, at most 16 KiB."""
 
 
 def json_answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -119,9 +119,7 @@ class PlannerSide:
 
     async def control(self, session: str, command: messages.Control) -> messages.Commit:
         """Carry out a command, and wait for the commit."""
-        return await self.client.control_confirmed(
-            session, command.command, phase=command.phase_id, reason=command.reason
-        )
+        return await self.client.send_control_confirmed(session, command)
 
     # -- states ----------------------------------------------------------------------------------
 

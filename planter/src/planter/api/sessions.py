@@ -258,7 +258,7 @@ async def list_logs(  # noqa: PLR0913, PLR0917 (parameters of the request)
 @router.post(
     "/{session}/control",
     operation_id="controlSession",
-    summary="Pause, resume, cancel, retry, skip or rerun",
+    summary="Pause, resume, cancel, retry, skip or rerun; approve or reject",
     responses={
         200: answer(answers.Controlled, "The planner has carried it out."),
         **problems(400, 404, 409, 410, 413, 415, 503),
@@ -268,7 +268,15 @@ async def list_logs(  # noqa: PLR0913, PLR0917 (parameters of the request)
 async def control_session(request: Request, session: SessionPath) -> Response:
     """Every command may be repeated without harm."""
     body = await json_body(request, answers.ControlBody)
-    command = messages.Control(command=body.command, phase_id=body.phase_id, reason=body.reason)
+    command = messages.Control(
+        command=body.command,
+        phase_id=body.phase_id,
+        reason=body.reason,
+        by=body.by,
+        comment=body.comment,
+        plan_digest=body.plan_digest,
+        data=msgspec.UNSET if body.data is None else msgspec.Raw(msgspec.json.encode(body.data)),
+    )
     site = site_of(request)
     await (
         site.side.info()

@@ -220,9 +220,14 @@ def _time(phase: "PhaseState") -> str:
 def _next_command(state: "SessionState") -> str:
     name = state.session_id
     failed = next((phase.phase_id for phase in state.phases if phase.status == "failed"), None)
+    asked = next(
+        (p.phase_id for p in state.phases if p.gate and p.gate.open and p.gate.kind == "approval"), None
+    )
     match state.status:
         case "failed" if failed is not None:
             return f"planter logs {name} {shlex.quote(failed)}, then planter control {name} retry"
+        case "running" if asked is not None:
+            return f"planter control {name} approve {shlex.quote(asked)} (or reject)"
         case "paused":
             return f"planter control {name} resume"
         case "running" | "pending":

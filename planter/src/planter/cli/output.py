@@ -48,6 +48,10 @@ SYMBOLS = {
     "skipped": ("-", "-"),
     "cancelled": ("⊘", "!"),
     "paused": ("⏸", "="),
+    "waiting": ("⏸", "="),
+    "approved": ("✓", "+"),
+    "rejected": ("✗", "x"),
+    "expired": ("✗", "x"),
 }
 STYLES = {
     "running": "cyan",

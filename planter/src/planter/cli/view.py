@@ -3,12 +3,14 @@
 The planner's own fold decides; this one only shows. Events of types that it does not know are passed over.
 """
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
-from planter.cli.output import milliseconds
+from planter.cli.output import milliseconds, one_line
 from planter_protocol import messages
 from planter_protocol.names import is_of_phase
 
@@ -357,6 +359,36 @@ def _phase_started(view: View, event: Mapping[str, Any], at: int) -> Change | No
     return Change(at, name, "running", _attempt(phase)) if phase else None
 
 
+@_folds("WaitStarted")
+def _wait_started(view: View, event: Mapping[str, Any], at: int) -> Change | None:
+    until = datetime.fromtimestamp(event["due"] / 1000).astimezone().isoformat(" ", "seconds")
+    return _stands(view, event, at, f"waits until {until}")
+
+
+@_folds("ApprovalRequested")
+def _approval_requested(view: View, event: Mapping[str, Any], at: int) -> Change | None:
+    approvers = f" (asked: {', '.join(event['approvers'])})" if event.get("approvers") else ""
+    change = _stands(view, event, at, f"waiting for approval: {event['message']}{approvers}")
+    command = f"planter control {view.session} approve {shlex.quote(event['phaseId'])}"
+    return change._replace(detail=f"{one_line(change.detail, 150)}; `{command}`")
+
+
+@_folds("PhaseApproved")
+def _phase_approved(view: View, event: Mapping[str, Any], at: int) -> Change | None:
+    return _answered(view, event, at, "approved")
+
+
+@_folds("PhaseRejected")
+def _phase_rejected(view: View, event: Mapping[str, Any], at: int) -> Change | None:
+    return _answered(view, event, at, "rejected")
+
+
+@_folds("ApprovalExpired")
+def _approval_expired(view: View, event: Mapping[str, Any], at: int) -> Change | None:
+    del view
+    return Change(at, event["phaseId"], "expired", "nobody answered in time")
+
+
 @_folds("PhaseCompleted")
 def _phase_completed(view: View, event: Mapping[str, Any], at: int) -> Change | None:
     name = event["phaseId"]
@@ -441,6 +473,27 @@ def _phase_expanded(view: View, event: Mapping[str, Any], at: int) -> Change | N
 def _attempt_stopped(view: View, event: Mapping[str, Any], at: int) -> Change | None:
     del view
     return Change(at, event["phaseId"], "stopped", f"attempt {event['attempt']}: {event['reason']}")
+
+
+def _stands(view: View, event: Mapping[str, Any], at: int, reason: str) -> Change:
+    """The planner decides about the phase itself: it waits for time or for people."""
+    view.update(
+        event["phaseId"],
+        status="running",
+        since=at,
+        started=at,
+        ended=None,
+        attempt=event["attempt"],
+        runtime_id=None,
+        reason=reason,
+    )
+    return Change(at, event["phaseId"], "waiting", reason)
+
+
+def _answered(view: View, event: Mapping[str, Any], at: int, status: str) -> Change | None:
+    del view
+    comment = f": {event['comment']}" if event.get("comment") else ""
+    return Change(at, event["phaseId"], status, f"by {event['by']}{comment}")
 
 
 def _ended(view: View, event: Mapping[str, Any], at: int, status: str, reason: str) -> Change | None:

@@ -7,7 +7,7 @@ import planter_schemas as schemas
 from planter.compile import expressions
 from planter.compile.lists import check_lists
 
-_FILLED = ("with", "env", "noop", "exec")
+_FILLED = ("with", "env", "noop", "exec", "wait", "approval")
 """Parts of ``x-run`` in which ``${{ }}`` is filled in."""
 
 

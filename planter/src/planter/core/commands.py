@@ -6,6 +6,7 @@ from typing import assert_never
 from planter.core import events as e
 from planter.core import inputs as i
 from planter.core.foreach import close_items, never_run, with_items
+from planter.core.gates import answer
 from planter.core.items import is_busy
 from planter.core.plan import FailureAction
 from planter.core.session import Session
@@ -42,6 +43,8 @@ def obey(step: Step, command: i.Command) -> None:
             _skip(step, command)
         case "rerun":
             _rerun(step, command)
+        case "approve" | "reject":
+            _answer(step, command)
         case _:
             assert_never(command.verb)
     if len(step.events) == emitted:
@@ -132,7 +135,8 @@ def _rerun(step: Step, command: i.Command) -> None:
     if index is None:
         return
     chosen = session.graph.downstream([index])
-    busy = [session.spec(n).id for n in chosen if session.phases[n].status in PHASE_OPEN]
+    phases = session.phases
+    busy = [session.spec(n).id for n in chosen if phases[n].status in PHASE_OPEN and not phases[n].stands]
     if busy:
         text = f"cannot rerun from {command.phase_id} while {', '.join(busy[:5])} runs: cancel or wait"
         _refuse(step, command, "phase.busy", text)
@@ -141,7 +145,7 @@ def _rerun(step: Step, command: i.Command) -> None:
         return
     whole_of = session.graph.whole_of
     # Their list, their item or their arguments are those of before.
-    begun = {n for n in chosen if session.phases[n].cleared or session.phases[whole_of.get(n, n)].cleared}
+    begun = {n for n in chosen if phases[n].cleared or phases[whole_of.get(n, n)].cleared or phases[n].stands}
     reason = f"rerun from {command.phase_id}{_because(command)}"
     _reset(step, sorted({*chosen, *_left_out(session)}), reason, begun)
 
@@ -194,6 +198,13 @@ def _skip(step: Step, command: i.Command) -> None:
         _reset(step, sorted({whole, *never_run(session, whole)}), reason)
     close_items(step, index, reason)
     step.emit(e.PhaseSkipped(phase_id=session.spec(index).id, reason=reason, satisfies=True))
+
+
+def _answer(step: Step, command: i.Command) -> None:
+    """Somebody approves or rejects."""
+    index = _index(step, command)
+    if index is not None:
+        answer(step, command, index)
 
 
 def _left_out(session: Session) -> list[int]:

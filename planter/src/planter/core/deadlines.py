@@ -28,6 +28,7 @@ from heapq import heappush
 
 import msgspec
 
+from planter.core.gate import moved_back
 from planter.core.session import STOPS, PhaseState, Session
 from planter.core.status import PHASE_OPEN, PHASE_TERMINAL, PhaseStatus, SessionStatus
 
@@ -83,8 +84,9 @@ def clocks(session: Session, index: int) -> Iterator[tuple[Clock, int]]:
             yield Clock.SCHEDULE_TO_START, _heard(session, phase.since + spec.schedule_to_start_ms)
         return
     if spec.timeout_ms is not None:
-        yield Clock.START_TO_CLOSE, _heard(session, phase.updated + spec.timeout_ms + OVERDUE_MS)
-    if spec.heartbeat_ms is not None:
+        grace = 0 if phase.stands else OVERDUE_MS
+        yield Clock.START_TO_CLOSE, _heard(session, phase.updated + spec.timeout_ms + grace)
+    if spec.heartbeat_ms is not None and not phase.stands:
         yield Clock.HEARTBEAT, last_beat(session, index) + spec.heartbeat_ms + OVERDUE_MS
 
 
@@ -104,6 +106,20 @@ def run_out(session: Session, index: int, now: int) -> Clock | None:
     return next((clock for clock, at in clocks(session, index) if at <= now), None)
 
 
+def gate_ends_at(session: Session, index: int) -> int:
+    """When a phase that stands is over by itself; 0 if never. An answer may still be on its way."""
+    phase = session.phases[index]
+    if phase.gate is None or not phase.stands or not phase.gate.due:
+        return 0
+    return phase.gate.due if phase.gate.kind == "wait" else _heard(session, phase.gate.due)
+
+
+def gate_is_over(session: Session, index: int, now: int) -> bool:
+    """Whether a phase that stands is over by itself, before any of its clocks has run out."""
+    at = gate_ends_at(session, index)
+    return 0 < at <= now and all(other >= at for _, other in clocks(session, index))
+
+
 def arm(session: Session, index: int, soon: int = 0) -> None:
     """Wake up when the phase's first clock runs out, or at ``soon`` when that is earlier (0: only then).
 
@@ -115,6 +131,8 @@ def arm(session: Session, index: int, soon: int = 0) -> None:
             if not due or at < due:
                 due = at
     phase = session.phases[index]
+    if phase.gate is not None and (at := gate_ends_at(session, index)) and (not due or at < due):
+        due = at
     if phase.not_before and phase.status is PhaseStatus.READY and (not due or phase.not_before < due):
         due = phase.not_before
     phase.due = due
@@ -153,6 +171,8 @@ def set_back(session: Session, by: int) -> None:
         phase.since = _earlier(phase.since, by)
         phase.scheduled = _earlier(phase.scheduled, by)
         phase.not_before = _earlier(phase.not_before, by)
+        if phase.gate is not None:
+            phase.gate = moved_back(phase.gate, by)
         if phase.due:
             arm(session, index, phase.due - by)
 

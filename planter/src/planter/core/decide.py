@@ -24,6 +24,7 @@ from planter.core.deadlines import LATE_MS
 from planter.core.declining import decline, taken
 from planter.core.evolve import has_ended, is_over
 from planter.core.fleet import Fleet
+from planter.core.gates import open_gates
 from planter.core.handlers import call_handler, pass_on, passed_on
 from planter.core.session import STOPS, UNNAMED, Session
 from planter.core.starts import start
@@ -87,7 +88,8 @@ def decide(  # noqa: PLR0913  (all that a decision depends on)
             _withdraw_open_offers(step)
         re_place(step)
         if session.failing is None or session.graph.has_after_failure:
-            more = target_ready(step, targets_max)
+            more = bool(session.graph.gates) and open_gates(step, targets_max)
+            more = target_ready(step, targets_max) or more
     more = _finish(step) or more or is_unsettled(step)
     pass_on(step)
     step.effects.extend(f.PublishState(index) for index in session.touched if _has_moved(session, index))
@@ -177,6 +179,8 @@ def _current(step: Step, echo: i.Echo) -> int | None:
     phase = session.phases[index]
     if phase.status not in PHASE_OPEN:
         return step.ignore(echo.phase_id, f"no attempt is out: the phase is {phase.status}")
+    if phase.stands:
+        return step.ignore(echo.phase_id, "no runtime has it: the planner decides this phase itself")
     if echo.fenced:
         if (echo.attempt, echo.fence) != (phase.attempt, phase.fence):
             return step.ignore(echo.phase_id, f"attempt {echo.attempt} fence {echo.fence} is stale")
@@ -388,7 +392,8 @@ def _finish(step: Step) -> bool:
     if session.cancelling:
         _close_idle(step, cancel=True)
     elif session.failing is not None:
-        if session.counts[PhaseStatus.TARGETED] + session.counts[PhaseStatus.RUNNING] == 0:
+        standing = sum(phase.stands for phase in session.phases) if session.graph.gates else 0
+        if session.counts[PhaseStatus.TARGETED] + session.counts[PhaseStatus.RUNNING] == standing:
             _close_idle(step, cancel=False)
             if settle(step) or is_unsettled(step):
                 return True  # what cleans up after a failure may run now
@@ -415,7 +420,7 @@ def _only_unused_left(session: Session) -> bool:
 def _close_idle(step: Step, *, cancel: bool) -> None:
     session = step.session
     for index, phase in enumerate(session.phases):
-        if phase.status in PHASE_TERMINAL or phase.status in PHASE_OPEN:
+        if phase.status in PHASE_TERMINAL or (phase.status in PHASE_OPEN and not phase.stands):
             continue
         phase_id = session.spec(index).id
         if cancel:
@@ -433,7 +438,7 @@ def _close_idle(step: Step, *, cancel: bool) -> None:
 def _close_unsettled(step: Step) -> None:
     """In a failing session, once all else is over: nothing will bring news to those that still wait."""
     session = step.session
-    if session.counts[PhaseStatus.READY] + session.counts[PhaseStatus.BACKING_OFF]:
+    if any(session.counts[s] for s in (PhaseStatus.READY, PhaseStatus.BACKING_OFF, PhaseStatus.RUNNING)):
         return
     for index, phase in enumerate(session.phases):
         if phase.status is PhaseStatus.PENDING:

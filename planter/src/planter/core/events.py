@@ -174,6 +174,58 @@ class PhaseReused(PhaseEvent, frozen=True, kw_only=True):
     """When."""
 
 
+class WaitStarted(PhaseEvent, frozen=True, kw_only=True):
+    """A phase that waits for time begins to (``x-run.wait``): no runtime is offered it."""
+
+    attempt: int
+    due: int
+    """When it is complete."""
+    fixed: bool = False
+    """It waits until a point in time, not for a while: no ``ClockSetBack`` moves that."""
+
+
+class ApprovalRequested(PhaseEvent, frozen=True, kw_only=True):
+    """A phase that needs an approval is up to people (``x-run.approval``): no runtime is offered it."""
+
+    attempt: int
+    message: str
+    approvers: tuple[str, ...] = ()
+    """Who may answer; empty: anybody."""
+    needed: int = 1
+    """So many different people have to approve."""
+    expires: int | None = None
+    on_expiry: str = "fail"
+
+
+class PhaseApproved(PhaseEvent, frozen=True, kw_only=True):
+    """Somebody approves. ``PhaseCompleted`` follows when enough have."""
+
+    attempt: int
+    by: str
+    comment: str | None = None
+    plan_digest: str | None = None
+    """The answer was bound to this plan."""
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """A JSON object: outputs of the phase."""
+
+
+class PhaseRejected(PhaseEvent, frozen=True, kw_only=True):
+    """Somebody rejects; ``PhaseFailed`` follows."""
+
+    attempt: int
+    by: str
+    comment: str | None = None
+    plan_digest: str | None = None
+
+
+class ApprovalExpired(PhaseEvent, frozen=True, kw_only=True):
+    """Not enough people have answered in time; the phase fails, or is approved, as its manifest says."""
+
+    attempt: int
+    outcome: str
+    """``fail`` or ``approve``."""
+
+
 class AttemptFailed(PhaseEvent, frozen=True, kw_only=True):
     """One attempt failed and there will be another."""
 
@@ -316,5 +368,10 @@ AnyEvent = (
     | HandlerPassedOn
     | ExternalCompleted
     | AttemptStopped
+    | WaitStarted
+    | ApprovalRequested
+    | PhaseApproved
+    | PhaseRejected
+    | ApprovalExpired
     | PhaseUnmatched
 )

@@ -15,6 +15,7 @@ from planter.core import events as e
 from planter.core.aside import left_aside
 from planter.core.counting import count_in, count_out, occupy, release, unload
 from planter.core.deadlines import arm, arm_stops, has_begun, set_back
+from planter.core.gate import asks, gate_of, outcome, told
 from planter.core.graph import graph_of
 from planter.core.items import add_items, carried, stays_expanded, unmet_items, with_slots
 from planter.core.plan import FailureAction
@@ -420,7 +421,7 @@ def _phase_completed(session: Session, event: e.PhaseCompleted, at: int) -> None
     phase.details = msgspec.UNSET
     phase.started = event.started or phase.started or at
     phase.finished = event.finished or at
-    _end(session, index, PhaseStatus.COMPLETE, at, None)
+    _end(session, index, PhaseStatus.COMPLETE, at, outcome(phase.gate) if phase.gate is not None else None)
     _satisfy(session, index, at)
 
 
@@ -432,6 +433,27 @@ def _phase_reused(session: Session, event: e.PhaseReused, at: int) -> None:
     phase.runtime_id = phase.instance = None
     _end(session, index, PhaseStatus.COMPLETE, at, f"the result of {event.source} was taken (x-cache)")
     _satisfy(session, index, at)
+
+
+def _gate_opened(session: Session, event: e.WaitStarted | e.ApprovalRequested, at: int) -> None:
+    index = session.graph.index[event.phase_id]
+    phase = _move(session, index, PhaseStatus.RUNNING, at)
+    phase.attempt, phase.started, phase.finished = event.attempt, at, 0
+    phase.runtime_id = phase.instance = None
+    phase.gate = gate_of(event, at)
+    phase.reason = asks(phase.gate)
+    arm(session, index)
+
+
+def _gate_told(
+    session: Session, event: e.PhaseApproved | e.PhaseRejected | e.ApprovalExpired, at: int
+) -> None:
+    index = session.graph.index[event.phase_id]
+    phase = session.phases[index]
+    assert phase.gate is not None
+    phase.gate = told(phase.gate, event, at)
+    phase.reason = asks(phase.gate)
+    session.touched[index] = None
 
 
 def _attempt_failed(session: Session, event: e.AttemptFailed, at: int) -> None:
@@ -563,6 +585,8 @@ _APPLY: dict[type, Callable[[Session, Any, int], None]] = {
     e.ExternalCompleted: _external_completed,
     e.AttemptStopped: _attempt_stopped,
     e.PhaseUnmatched: _phase_unmatched,
+    **dict.fromkeys((e.WaitStarted, e.ApprovalRequested), _gate_opened),
+    **dict.fromkeys((e.PhaseApproved, e.PhaseRejected, e.ApprovalExpired), _gate_told),
 }
 
 

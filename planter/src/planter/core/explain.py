@@ -11,6 +11,7 @@ import msgspec
 
 from planter.core.conditions import needs_ended
 from planter.core.fleet import Fleet
+from planter.core.gate import Gate, asks, is_gate
 from planter.core.items import listed_items
 from planter.core.placement import Removed, no_match, sift, wish
 from planter.core.plan import TriggerRule
@@ -99,6 +100,10 @@ def _explain(
         found = [*of_session, *_pending(session, index)]
     elif phase.status is PhaseStatus.BACKING_OFF:
         found = [*of_session, _backing_off(session, index)]
+    elif phase.status is PhaseStatus.READY and is_gate(spec):
+        found = [*of_session, *_limited(session, index)]
+    elif phase.gate is not None and phase.stands:
+        found = [_standing(session, index, phase.gate)]
     elif phase.status is PhaseStatus.READY:
         placement, why = _placed(session, fleet, index, now)
         found = [*of_session, *why]
@@ -114,6 +119,8 @@ def _explain(
         text = f"{text}: {'; '.join(one.text for one in found[:3])}"
     shown = tuple(found[:CONDITIONS_MAX])
     since = phase.since if phase.status in _WAITING and phase.since else phase.updated
+    if phase.gate is not None and phase.stands:
+        since = phase.gate.since
     return Explanation(spec.id, phase.status, text, since, shown, len(found) - len(shown), placement)
 
 
@@ -144,6 +151,8 @@ _WAITING = (PhaseStatus.PENDING, PhaseStatus.READY, PhaseStatus.TARGETED)
 def _head(phase_id: str, phase: PhaseState) -> str:
     where = f" on {phase.runtime_id}" if phase.runtime_id else ""
     match phase.status:
+        case PhaseStatus.RUNNING if phase.stands:
+            return f"phase {phase_id} is waiting"
         case PhaseStatus.RUNNING:
             return f"phase {phase_id} is running: attempt {phase.attempt}{where}"
         case PhaseStatus.COMPLETE:
@@ -271,6 +280,23 @@ def _targeted(session: Session, index: int) -> Condition:
     )
 
 
+def _standing(session: Session, index: int, gate: Gate) -> Condition:
+    """What a phase waits for that no runtime works on: time, or people."""
+    name = session.spec(index).id
+    if gate.kind == "wait":
+        unblock = f"time, or `planter control {session.id} skip {quote(name)}`"
+        return Condition("wait.open", "it waits for its time (x-run: wait)", gate.since, gate.due, unblock)
+    who = f"one of {', '.join(gate.approvers)}" if gate.approvers else "anybody who may send commands"
+    text = f"{asks(gate)}; {who} may answer"
+    if gate.due:
+        text += f"; when nobody does, it {'fails' if gate.on_expiry == 'fail' else 'counts as approved'}"
+    if outputs := session.spec(index).outputs:
+        text += f"; the answer has to bring {', '.join(outputs)} (--data)"
+    control = f"planter control {session.id}"
+    unblock = f"`{control} approve {quote(name)}`, or `{control} reject {quote(name)}`"
+    return Condition("approval.open", text, gate.since, gate.due, unblock)
+
+
 def _placed(session: Session, fleet: Fleet, index: int, now: int) -> tuple[Placement, list[Condition]]:
     """The way of the runtimes through the constraints, and what is missing at its end."""
     phase, wanted = session.phases[index], session.graph.groups[session.graph.group_of[index]]
@@ -329,6 +355,8 @@ def _key(session: Session, index: int, roots: dict[int, int]) -> tuple[str, int 
     """What phases of one group have in common; None for one that runs or is done."""
     spec, phase = session.spec(index), session.phases[index]
     match phase.status:
+        case PhaseStatus.RUNNING if phase.gate is not None:
+            return ("approval", index) if phase.gate.kind == "approval" else ("wait", phase.gate.due)
         case PhaseStatus.COMPLETE | PhaseStatus.RUNNING:
             return None
         case PhaseStatus.SKIPPED if phase.satisfies:

@@ -6,6 +6,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from planter.core.fleet import Requirement, requirement
+from planter.core.gate import GATES
 from planter.core.plan import AFTER_FAILURE, Concurrency, PhaseSpec, Plan, TriggerRule
 
 
@@ -16,6 +17,7 @@ class Graph:
         "__weakref__",
         "conditional",
         "dependents",
+        "gates",
         "group_of",
         "groups",
         "has_after_failure",
@@ -71,6 +73,8 @@ class Graph:
         self.groups: list[Requirement] = []
         self.limits: list[Concurrency | None] = []
         self.group_of: list[int] = []
+        #: Those of the groups that no runtime is offered: the planner decides their phases itself.
+        self.gates: set[int] = set()
         self._number_groups(plan.phases)
         #: Indices so that every phase comes after its needs.
         self.order: list[int] = self._sorted()
@@ -116,6 +120,8 @@ class Graph:
                 number = numbers[wanted] = len(self.groups)
                 self.groups.append(wanted[0])
                 self.limits.append(spec.concurrency)
+                if spec.kind in GATES:
+                    self.gates.add(number)
             self.group_of.append(number)
 
     def _lazy_needs(self) -> list[list[int]]:

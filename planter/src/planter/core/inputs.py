@@ -42,9 +42,16 @@ class Refuse(Input, frozen=True, kw_only=True):
 class Command(Input, frozen=True, kw_only=True):
     """A control command."""
 
-    verb: Literal["pause", "resume", "cancel", "retry", "skip", "rerun"]
+    verb: Literal["pause", "resume", "cancel", "retry", "skip", "rerun", "approve", "reject"]
     phase_id: str | None = None
     reason: str | None = None
+    by: str | None = None
+    """Who approves or rejects."""
+    comment: str | None = None
+    plan_digest: str | None = None
+    """The answer is about this plan, and no other."""
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """With an approval: outputs of the phase, as JSON."""
 
 
 class Echo(Input, frozen=True):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from planter.core.fleet import ANY_LABEL, Fleet, Requirement, Runtime, requirement
+from planter.core.gate import GATES
 from planter.core.plan import PhaseSpec
 
 _TEXT_MAX = 400
@@ -66,6 +67,8 @@ def gaps(fleet: Fleet, specs: Iterable[PhaseSpec]) -> list[Gap]:
     """The phases that nobody takes as things are, whether they are ready or not; in the order of the plan."""
     found: dict[str, list[str]] = {}
     for spec in specs:
+        if spec.kind in GATES:
+            continue  # the planner does them itself
         wanted = requirement(spec)
         if not fleet.matching(wanted):
             found.setdefault(no_match(fleet, wanted), []).append(spec.id)

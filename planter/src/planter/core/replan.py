@@ -137,6 +137,8 @@ def _count_open(session: Session) -> None:
     session.load = {}
     for index, phase in enumerate(session.phases):
         if phase.status in PHASE_OPEN:
+            if phase.stands:
+                continue
             if phase.instance is None:
                 session.offered.add(index)
             else:

@@ -10,6 +10,7 @@ from heapq import heappop
 import msgspec
 
 from planter.core.events import HandlerCalled
+from planter.core.gate import Gate
 from planter.core.graph import EMPTY, Graph
 from planter.core.plan import AFTER_FAILURE, PhaseSpec
 from planter.core.status import PhaseStatus, SessionStatus
@@ -77,6 +78,13 @@ class PhaseState(msgspec.Struct, gc=False):
     result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     #: How far the work said that it was; the next attempt gets it.
     details: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    #: Of a phase that the planner decides itself: since it began, and after its end.
+    gate: Gate | None = None
+
+    @property
+    def stands(self) -> bool:
+        """Whether it waits for time or for people, and nobody works on it."""
+        return self.gate is not None and self.status is PhaseStatus.RUNNING
 
     @property
     def wants_earlier(self) -> bool:

@@ -24,6 +24,8 @@ from planter.core.status import PHASE_OPEN, PhaseStatus, SessionStatus
 VERSION = 3
 _FIELDS = msgspec.structs.fields(PhaseState)
 _NAMES = tuple(field.name for field in _FIELDS)
+_NAMES_BEFORE_GATES = tuple(name for name in _NAMES if name != "gate")
+"""Of snapshots that were taken before there were gates: no phase of theirs is one."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -115,7 +117,8 @@ def restore(session: Session, snapshot: Snapshot, graph: Graph) -> None:
     Raises:
         ValueError: the snapshot does not fit this session, this plan or this version.
     """
-    if snapshot.version != VERSION or tuple(snapshot.phases) != _NAMES:
+    names = tuple(snapshot.phases)
+    if snapshot.version != VERSION or names not in (_NAMES, _NAMES_BEFORE_GATES):
         raise ValueError("another version of Planter has taken it")
     if snapshot.id != session.id or (graph.plan.digest or None) != snapshot.plan_digest:
         raise ValueError(f"it is of session {snapshot.id} and plan {snapshot.plan_digest}")
@@ -172,6 +175,8 @@ def _derive(session: Session) -> None:
         if phase.status not in PHASE_OPEN:
             continue
         occupy(session, index)
+        if phase.stands:
+            continue
         if phase.instance is None:
             session.offered.add(index)
         elif phase.runtime_id is not None:
@@ -196,7 +201,9 @@ def _columns(snapshot: Snapshot) -> list[list[Any]]:
     """The values of each field, as they were."""
     found: list[list[Any]] = []
     for field in _FIELDS:
-        column = snapshot.phases[field.name]
+        column = snapshot.phases.get(field.name)
+        if column is None:
+            column = [None] * len(found[0])
         if field.default is msgspec.UNSET:
             found.append([msgspec.UNSET if value is None else msgspec.Raw(value) for value in column])
         else:

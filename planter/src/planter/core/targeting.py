@@ -18,7 +18,9 @@ def target_ready(step: Step, targets_max: int) -> bool:
     left, is_left = targets_max, False
     for number, heap in enumerate(session.ready):
         limit = session.graph.limits[number]
-        if not heap or (limit is not None and session.at_work.get(limit.key, 0) >= limit.max):
+        if not heap or number in session.graph.gates:
+            continue
+        if limit is not None and session.at_work.get(limit.key, 0) >= limit.max:
             continue
         matching = step.fleet.matching(session.graph.groups[number])
         unmatched = None if matching else no_match(step.fleet, session.graph.groups[number])
@@ -102,7 +104,8 @@ def re_place(step: Step) -> None:
 def is_offered_openly(step: Step, index: int) -> bool:
     """Whether no registered runtime matches the phase."""
     graph = step.session.graph
-    return not step.fleet.matching(graph.groups[graph.group_of[index]])
+    number = graph.group_of[index]
+    return number not in graph.gates and not step.fleet.matching(graph.groups[number])
 
 
 def is_waiting(session: Session) -> bool:

@@ -5,8 +5,9 @@ from typing import assert_never
 from planter.core import effects as f
 from planter.core import events as e
 from planter.core.attempts import fail_attempt, fail_phase
-from planter.core.deadlines import RETRIED, Clock, arm, has_begun, last_beat, run_out
+from planter.core.deadlines import RETRIED, Clock, arm, gate_is_over, has_begun, last_beat, run_out
 from planter.core.evolve import ACK_MS
+from planter.core.gates import end_gate
 from planter.core.status import PhaseStatus
 from planter.core.step import Step, full_limit
 
@@ -17,6 +18,9 @@ def timer_fired(step: Step, index: int) -> None:
     """The phase's timer is due; afterwards it is set for later, or for never."""
     session, phase = step.session, step.session.phases[index]
     phase.due = 0
+    if gate_is_over(session, index, step.now):
+        end_gate(step, index)
+        return
     clock = run_out(session, index, step.now)
     if clock is not None:
         _time_out(step, index, clock)
@@ -53,6 +57,8 @@ def _message(step: Step, index: int, clock: Clock) -> str:
         case Clock.SCHEDULE_TO_START:
             return f"not started {step.now - phase.since:,} ms after it was ready: {_why(step, index)}"
         case Clock.START_TO_CLOSE:
+            if phase.stands:
+                return f"stood longer than {spec.timeout_ms:,} ms: {phase.reason}"
             return f"ran longer than {spec.timeout_ms:,} ms, and its runtime did not end it"
         case Clock.HEARTBEAT:
             silence = step.now - last_beat(step.session, index)

@@ -166,7 +166,7 @@ class SessionHost:
                 continue
             index = entry.session.graph.index.get(one.phase_id)
             phase = entry.session.phases[index] if index is not None else None
-            if phase is None or phase.fence > one.fence or phase.status not in PHASE_OPEN:
+            if phase is None or phase.fence > one.fence or phase.status not in PHASE_OPEN or phase.stands:
                 found.append(one)
         return found
 
@@ -279,7 +279,8 @@ class SessionHost:
                     passing("timer.fired")
                     entry.check = entry.wanted = True
                     self._wake(entry)
-            pause = (self._timers[0][0] - now) / 1000 if self._timers else 3600.0
+            # A machine may sleep, and its clock be set: nothing is late by more than a minute for that.
+            pause = min((self._timers[0][0] - now) / 1000, 60.0) if self._timers else 3600.0
             with anyio.move_on_after(max(pause, 0.001)):
                 await self._timer_set.wait()
 

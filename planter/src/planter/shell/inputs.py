@@ -60,6 +60,10 @@ class InputReader:
                         verb=control.command,
                         phase_id=control.phase_id,
                         reason=control.reason,
+                        by=control.by,
+                        comment=control.comment,
+                        plan_digest=control.plan_digest,
+                        data=_copied(control.data),
                     )
                 ]
             case "ack":
@@ -163,6 +167,11 @@ class InputReader:
                     started=_ms(report.started),
                     details=_checked(report.details, messages.DETAILS_BYTES_MAX, "the details have"),
                 )
+
+
+def _copied(given: msgspec.Raw | msgspec.UnsetType) -> msgspec.Raw | msgspec.UnsetType:
+    """A copy, for the decoded view would keep the whole message alive; null says nothing."""
+    return msgspec.UNSET if given is msgspec.UNSET or bytes(given) == b"null" else msgspec.Raw(bytes(given))
 
 
 def _checked(

@@ -16,6 +16,7 @@ from planter.core import effects as f
 from planter.core.session import Session
 from planter.core.status import PHASE_OPEN
 from planter.shell.failpoints import passing
+from planter.shell.gates import gate_of, reason_of
 from planter.shell.keys import DispatchKey
 from planter.shell.outbox import Outbox
 from planter.shell.results import Results
@@ -89,7 +90,7 @@ class Performer:
         self, session: Session, effect: f.PublishTarget, addressed: dict[str, list[bytes]]
     ) -> None:
         phase = session.phases[effect.phase]
-        if phase.status not in PHASE_OPEN:
+        if phase.status not in PHASE_OPEN or phase.stands:
             return
         spec = session.spec(effect.phase)
         target = messages.Target(
@@ -139,8 +140,9 @@ class Performer:
                 updated=timestamp(phase.updated or now),
                 attempt=phase.attempt or None,
                 runtime_id=phase.runtime_id,
-                reason=phase.reason,
+                reason=reason_of(phase),
                 by=self._planner_id,
+                gate=gate_of(phase),
             )
         )
 

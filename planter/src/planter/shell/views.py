@@ -4,9 +4,11 @@ from itertools import islice
 
 import msgspec
 
-from planter.core.session import Session
+from planter.core.gate import is_gate
+from planter.core.session import PhaseState, Session
 from planter.core.status import PHASE_TERMINAL, PhaseStatus, SessionStatus
 from planter.core.step import full_limit, waits_for
+from planter.shell.gates import gate_of, reason_of
 from planter_protocol import messages
 from planter_protocol.codec import timestamp
 
@@ -22,7 +24,7 @@ def session_state(session: Session, offset: int = 0) -> messages.SessionState:
     index = max(0, offset)
     while index < len(session.phases) and len(phases) < PAGE_PHASES and size < PAGE_RESULT_BYTES:
         phases.append(_phase(session, index))
-        size += _size(session.phases[index].result) + len(session.phases[index].reason or "")
+        size += _size(session.phases[index]) + len(session.phases[index].reason or "")
         index += 1
     return messages.SessionState(
         session_id=session.id,
@@ -53,11 +55,12 @@ def _phase(session: Session, index: int) -> messages.PhaseState:
         updated=_time(phase.updated),
         started=_time(phase.started),
         finished=_time(phase.finished),
-        reason=phase.reason or _why(session, index, unmet),
+        reason=reason_of(phase) or _why(session, index, unmet),
         needs=(*spec.needs, *spec.external),
         waits_for=unmet,
         external=tuple(name for name in spec.external if name in unmet),
         result=phase.result,
+        gate=gate_of(phase),
     )
 
 
@@ -76,6 +79,8 @@ def _why(session: Session, index: int, unmet: tuple[str, ...]) -> str | None:
             return "the session is paused"
         case PhaseStatus.READY if not session.may_start(index):
             return f"nothing more is started: {session.failing}"
+        case PhaseStatus.READY if is_gate(spec):
+            return full_limit(session, index)
         case PhaseStatus.READY:
             return full_limit(session, index) or "every matching runtime is busy"
         case PhaseStatus.TARGETED if phase.instance is None and not phase.accepted:
@@ -86,8 +91,11 @@ def _why(session: Session, index: int, unmet: tuple[str, ...]) -> str | None:
             return None
 
 
-def _size(result: msgspec.Raw | msgspec.UnsetType) -> int:
-    return 0 if result is msgspec.UNSET else len(bytes(result))
+def _size(phase: PhaseState) -> int:
+    size = 0 if phase.result is msgspec.UNSET else len(bytes(phase.result))
+    if phase.gate is not None:
+        size += len(phase.gate.message) + sum(len(one.comment or "") + 100 for one in phase.gate.answers)
+    return size
 
 
 def _time(milliseconds: int) -> str | None:

@@ -19,16 +19,15 @@ import planter_protocol.names
 import planter_runtime.agent
 import planter_runtime.phase_log
 from planter_protocol import assets
-from planter_testkit.sim.judging import has_settled, is_listed, paused, violations
+from planter_testkit.sim.judging import asking, has_settled, is_listed, paused, violations
 from planter_testkit.sim.loop import PROCESS, Stalled, VirtualLoop
-from planter_testkit.sim.scenario import Scenario
+from planter_testkit.sim.scenario import WALL_CLOCK, Scenario
 from planter_testkit.sim.world import PARTITIONS, World
 
 SETTLE_SECONDS = 200.0
 """After the last fault every session must be over within this time; Planter's longest grace is a minute."""
 LOSS_SECONDS = 30.0
 """Where the key is lost that reports are signed with, sessions may never end."""
-WALL_CLOCK = 1_800_000_000
 _LOOKS_SECONDS = 0.5
 _LOOKS_QUIET = 3
 _RESUME_SECONDS = 5.0
@@ -157,6 +156,7 @@ async def _tell(world: World, scenario: Scenario) -> None:
         await _sleep(loop, scenario.until - loop.now + 0.01)
     scenario.calm()
     scenario.resume(paused(world))
+    scenario.answer(asking(world))
     deadline = loop.now + (LOSS_SECONDS if world.has_lost_key else SETTLE_SECONDS)
     quiet, resume_at = 0, loop.now + _RESUME_SECONDS
     while loop.now < deadline and quiet < (_LOOKS_WATCHED if scenario.watched else _LOOKS_QUIET):
@@ -166,6 +166,7 @@ async def _tell(world: World, scenario: Scenario) -> None:
             quiet = 0
         if loop.now > resume_at:
             scenario.resume(paused(world))
+            scenario.answer(asking(world))
             if world.has_lost:
                 scenario.look()
             resume_at = loop.now + _RESUME_SECONDS

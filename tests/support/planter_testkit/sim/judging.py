@@ -13,13 +13,13 @@ from planter_protocol import assets, headers
 from planter_protocol.messages import Commit, SessionRecord
 from planter_testkit.builders import picture
 from planter_testkit.checker import Violation, judge
-from planter_testkit.sim.scenario import Scenario
+from planter_testkit.sim.scenario import WALL_CLOCK, Scenario
 from planter_testkit.sim.storage import Kept, Stream
 from planter_testkit.sim.world import World
 
 _ASKED_FOR = frozenset(
     {"PlanApplied", "InputRepeated", "InputRefused", "SessionPaused", "SessionResumed", "CancelRequested"}
-)
+) | {"PhaseApproved", "PhaseRejected"}
 """Events that only an input can cause."""
 
 _commits = msgspec.json.Decoder(Commit)
@@ -84,6 +84,17 @@ def paused(world: World) -> list[str]:
     ]
 
 
+def asking(world: World) -> list[tuple[str, str]]:
+    """Session and id of the phases that somebody has to approve."""
+    sessions = [folded(name, records) for name, records in session_records(world).items()]
+    return [
+        (session.id, session.spec(index).id)
+        for session in sessions
+        for index, phase in enumerate(session.phases)
+        if phase.stands and phase.gate is not None and phase.gate.kind == "approval"
+    ]
+
+
 def violations(world: World, scenario: Scenario) -> list[str]:
     """Everything that is wrong with a history that had time enough to settle."""
     if world.has_lost:
@@ -98,7 +109,7 @@ def violations(world: World, scenario: Scenario) -> list[str]:
             continue
         found += _judge_session(name, records)
         session = folded(name, records)
-        if _has_plan(records) and session.status not in SESSION_TERMINAL:
+        if _has_plan(records) and session.status not in SESSION_TERMINAL and not _has_time(world, session):
             found.append(f"I9 progress: session {name} is {session.status}: {_where(session)}")
         found += _judge_budget(world, name, records)
         found += _judge_memory(world, session)
@@ -114,6 +125,20 @@ def violations(world: World, scenario: Scenario) -> list[str]:
     return found
 
 
+def _has_time(world: World, session: Session) -> bool:
+    """Whether it waits until a point in time that has not come, as some planner's clock has it."""
+    clocks = [
+        WALL_CLOCK * 1_000 + world.loop.now * 1_000 + node.process.skew_ms for node in world.planners.values()
+    ]
+    return any(
+        phase.stands
+        and phase.gate is not None
+        and phase.gate.fixed
+        and phase.gate.due > min(clocks, default=0)
+        for phase in session.phases
+    )
+
+
 def _violations_after_loss(world: World) -> list[str]:
     """Confirmed writes are gone: what is left has to be true, and to come to an end."""
     found = [text for text in world.seen_wrong if "journal.shorter" not in text and "I4" not in text]
@@ -123,7 +148,8 @@ def _violations_after_loss(world: World) -> list[str]:
             session = folded(name, records)
             found += _judge_session(name, records)
             found += _judge_memory(world, session)
-            if _has_plan(records) and session.status not in SESSION_TERMINAL and not world.has_lost_key:
+            is_over = session.status in SESSION_TERMINAL or _has_time(world, session)
+            if _has_plan(records) and not is_over and not world.has_lost_key:
                 found.append(f"I9 progress: session {name} is {session.status}: {_where(session)}")
     return found
 

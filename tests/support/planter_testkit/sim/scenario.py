@@ -5,11 +5,13 @@ import random
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from nats.errors import Error as NatsError
 
 from planter_protocol import PlanClient, ProtocolError, assets
+from planter_protocol.messages import Control
 from planter_testkit.sim.storage import Kept
 from planter_testkit.sim.world import Node, World
 
@@ -24,6 +26,9 @@ TIMEOUTS = (
     {"startToClose": "1s", "heartbeat": "500ms"},
 )
 RULES = ("all_failed", "all_done", "one_success", "one_failed", "none_failed_min_one_success", "always")
+WALL_CLOCK = 1_800_000_000
+"""When the simulated loop's clock stands at 0; a history begins a thousand seconds later."""
+PEOPLE = ("ann", "bob", "cem")
 COMMANDS = ("pause", "resume", "resume", "cancel", "retry", "retry", "skip", "rerun")
 
 
@@ -89,6 +94,12 @@ class Scenario:
                 phase = draw.choice((None, f"p{draw.randint(0, 4)}"))
                 work = self._command(client, session, verb, phase)
                 self._at(at + draw.random() * 4, self._spawn, client, work)
+            asked = [one["id"] for one in manifest if "approval" in one["spec"].get("x-run", ())]
+            for _ in range(draw.choice((2, 5, 9)) if asked else 0):  # too early, in time, too late, twice
+                phase = draw.choice((*asked, *asked, f"p{draw.randint(0, 4)}"))
+                self._at(
+                    at + draw.random() * 5, self._spawn, client, self._answer_any(client, session, phase)
+                )
         for _ in range(draw.choice((0, 0, 0, 2))):
             self._at(draw.random() * 3, self._spawn, client, self._garbage(client))
         if draw.random() < 0.3:
@@ -125,6 +136,14 @@ class Scenario:
         client = self.world.client("healer")
         for session in sessions:
             self._spawn(client, self._command(client, session, "resume", None))
+
+    def answer(self, asking: Iterable[tuple[str, str]]) -> None:
+        """Everybody approves what is asked, so that sessions can end."""
+        client = self.world.client("healer")
+        for session, phase in asking:
+            for by in PEOPLE:
+                control = Control(command="approve", phase_id=phase, by=by)
+                self._spawn(client, self._send(client, session, control))
 
     def look(self) -> None:
         """Somebody looks at every session: the listing may have lost some with the power, or be ahead."""
@@ -166,6 +185,30 @@ class Scenario:
             self.world.note(f"client: {verb} {phase or ''} of {session} confirmed as {sequence}")
         except (NatsError, ProtocolError, TimeoutError) as error:
             self.world.note(f"client: {verb} of {session}: {type(error).__name__}")
+        finally:
+            self._under_way -= 1
+
+    async def _answer_any(self, client: PlanClient, session: str, phase: str) -> None:
+        draw = self.draw
+        control = Control(
+            command=draw.choice(("approve", "approve", "approve", "reject")),
+            phase_id=phase + draw.choice(("", "", "", "[0]")),
+            by=draw.choice((*PEOPLE, "eve")),
+            comment=draw.choice((None, "because")),
+            plan_digest=draw.choice((None, None, None, "sha256:another")),
+        )
+        for _ in range(draw.choice((1, 1, 2))):
+            await self._send(client, session, control)
+
+    async def _send(self, client: PlanClient, session: str, control: Control) -> None:
+        self._under_way += 1
+        what = f"{control.command} {control.phase_id} of {session} by {control.by}"
+        try:
+            sequence = await client.send_control(session, control)
+            self.confirmed.append(Sent(f"plan.session.{session}.control", sequence))
+            self.world.note(f"client: {what} confirmed as {sequence}")
+        except (NatsError, ProtocolError, TimeoutError) as error:
+            self.world.note(f"client: {what}: {type(error).__name__}")
         finally:
             self._under_way -= 1
 
@@ -346,8 +389,11 @@ def edited_manifest(draw: random.Random, manifest: list[dict[str, Any]], theme: 
 def _phase(draw: random.Random, number: int, theme: str) -> dict[str, Any]:
     needs = sorted(draw.sample([f"p{n}" for n in range(number)], min(number, draw.choice((0, 1, 1, 2)))))
     spec: dict[str, Any] = {"waitFor": {"phases": needs} if needs else {}}
-    if draw.random() < 0.3:
+    drawn = draw.random()
+    if drawn < 0.3:
         spec["x-run"] = {"noop": {}}
+    elif drawn < 0.42:
+        spec["x-run"] = _gate(draw)
     else:
         spec["selector"] = {"matchLabels": {"do": "work"}}
     is_timed = theme == "clocks"
@@ -355,7 +401,7 @@ def _phase(draw: random.Random, number: int, theme: str) -> dict[str, Any]:
         spec["retry"] = {"maxAttempts": draw.choice((2, 3))}
         spec["x-retry"] = {"initial": draw.choice(("10ms", "300ms", "2s"))}
     if draw.random() < (0.5 if is_timed else 0.15):
-        spec["x-timeout"] = draw.choice(TIMEOUTS)
+        spec["x-timeout"] = draw.choice(TIMEOUTS[:-1] if drawn < 0.42 else TIMEOUTS)
     if draw.random() < 0.2:
         action = draw.choice(("continue", "abort", "raise", "log"))
         spec["onFailure"] = {"action": action, "spec": {"notify": {"email": "a@example.com", "slack": "ops"}}}
@@ -364,11 +410,25 @@ def _phase(draw: random.Random, number: int, theme: str) -> dict[str, Any]:
     if draw.random() < 0.1:
         spec["instanceMode"] = "onUse"
     if draw.random() < (0.1 if is_timed else 0.4):
-        spec.update(_conditions(draw, needs))
+        spec.update(_conditions(draw, needs, is_gate=0.3 <= drawn < 0.42))
     return {"kind": "Phase", "id": f"p{number}", "spec": spec}
 
 
-def _conditions(draw: random.Random, needs: list[str]) -> dict[str, Any]:
+def _gate(draw: random.Random) -> dict[str, Any]:
+    """What the planner decides itself: a wait, or a question."""
+    if draw.random() < 0.5:
+        until = (WALL_CLOCK + 1_000) + draw.choice((-5, 1, 3))
+        moment = datetime.fromtimestamp(until, UTC).isoformat()
+        return {"wait": draw.choice(({"for": "0s"}, {"for": "200ms"}, {"for": "3s"}, {"until": moment}))}
+    asked: dict[str, Any] = {"message": "go on?", "needed": draw.choice((1, 1, 2))}
+    if draw.random() < 0.4:
+        asked["approvers"] = list(PEOPLE[:2])
+    if draw.random() < 0.3:
+        asked |= {"expires": draw.choice(("500ms", "4s")), "onExpiry": draw.choice(("fail", "approve"))}
+    return {"approval": asked}
+
+
+def _conditions(draw: random.Random, needs: list[str], *, is_gate: bool) -> dict[str, Any]:
     """What decides at run time: a rule, an expression, arguments from another phase, a limit."""
     found: dict[str, Any] = {}
     if draw.random() < 0.4:
@@ -378,13 +438,13 @@ def _conditions(draw: random.Random, needs: list[str]) -> dict[str, Any]:
         expressions = ("false", f"phases.{need}.status == 'complete'", f"has(phases.{need}.result.by)")
         if draw.random() < 0.4:
             found["x-when"] = draw.choice((*expressions, f"phases.{need}.result.by != ''"))
-        if draw.random() < 0.3:
+        if draw.random() < 0.3 and not is_gate:
             found["x-run"] = {"noop": {"by": f"${{{{ phases.{need}.result.by }}}}"}}
     if draw.random() < 0.2:
         lists: tuple[Any, ...] = ([], ["a"], [1, 2, 3])
         sized = (f"[0, 1, 2, 3].filter(n, n < phases.{need}.attempt)",) if needs else ()
         found["x-foreach"] = {"items": draw.choice(lists + sized), "parallel": draw.choice((1, 2, 3))}
-    if draw.random() < 0.15:
+    if draw.random() < 0.15 and not is_gate:
         found["x-cache"] = True if draw.random() < 0.5 else {"key": f"'{draw.choice('ab')}'", "maxAge": "1s"}
     if draw.random() < 0.3:
         found["x-concurrency"] = {"key": draw.choice("xy"), "max": draw.choice((1, 2))}

@@ -1,0 +1,231 @@
+"""What the planner decides itself, without a runtime: ``x-run: {wait: ...}`` and ``{approval: ...}``.
+
+A gate is such a phase while it stands, and what became of it afterwards. What is decided about gates is in
+``core.gates``; here is what they are, how they are read, and how the journal's events make them.
+"""
+
+import re
+from typing import Literal
+
+import msgspec
+
+from planter.core.events import ApprovalExpired, ApprovalRequested, PhaseApproved, PhaseRejected, WaitStarted
+from planter.core.plan import PhaseSpec
+
+GATES = frozenset({"wait", "approval"})
+"""Kinds of ``x-run`` that no runtime is offered."""
+
+SHOWN_MAX = 300
+"""Characters of a question that stand in the reason of its phase."""
+DURATION_MS_MAX = 10 * 365 * 86_400_000
+"""As for every duration of a manifest."""
+_YEARS = range(1970, 9_999)
+_DURATION = re.compile(r"([0-9]{1,15})(ms|s|m|h)?", re.ASCII)
+_UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
+_MOMENT = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,9}))?)?"
+    r"(?:([Zz])|([+-])([0-9]{2}):?([0-9]{2}))",
+    re.ASCII,
+)
+_MONTH_DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+
+class GateUnreadable(ValueError):
+    """With its expressions filled in, ``x-run`` says nothing that can be used."""
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """What somebody has answered."""
+
+    by: str
+    at: int
+    approves: bool
+    comment: str | None = None
+    data: bytes = b""
+    """A JSON object; empty for none."""
+
+
+class Gate(msgspec.Struct, frozen=True, gc=False):
+    """A phase that is up to time or to people, since it began to stand."""
+
+    kind: str
+    """``wait`` or ``approval``."""
+    since: int
+    due: int = 0
+    """When it ends by itself, in milliseconds since 1970; 0: it does not."""
+    fixed: bool = False
+    """``due`` is a point in time: it stays where it is when the clock is set back."""
+    message: str = ""
+    approvers: tuple[str, ...] = ()
+    """Who may answer; empty: anybody."""
+    needed: int = 1
+    """So many different people have to approve."""
+    on_expiry: str = "fail"
+    answers: tuple[Answer, ...] = ()
+    expired: bool = False
+
+    @property
+    def approved_by(self) -> tuple[str, ...]:
+        """Who has approved, in order."""
+        return tuple(one.by for one in self.answers if one.approves)
+
+
+class Wait(msgspec.Struct, frozen=True, gc=False):
+    """``x-run.wait``: exactly one of the two."""
+
+    span: str | None = msgspec.field(default=None, name="for")
+    until: str | None = None
+
+    def due(self, now: int) -> int:
+        """When a wait that begins now is over."""
+        if self.until is not None:
+            return _checked(moment_ms(self.until), "wait.until", self.until, "a time with its zone")
+        return now + _checked(duration_ms(self.span or ""), "wait.for", self.span or "", "a duration")
+
+
+class Approval(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """``x-run.approval``."""
+
+    message: str
+    approvers: tuple[str, ...] = ()
+    needed: int = 1
+    expires: str | None = None
+    on_expiry: Literal["fail", "approve"] = "fail"
+
+    def due(self, now: int) -> int:
+        """When a question that is asked now expires; 0 for never."""
+        if self.expires is None:
+            return 0
+        return now + _checked(duration_ms(self.expires), "approval.expires", self.expires, "a duration")
+
+
+class _Run(msgspec.Struct, frozen=True):
+    wait: Wait | None = None
+    approval: Approval | None = None
+
+
+_runs = msgspec.json.Decoder(_Run)
+
+
+def is_gate(spec: PhaseSpec) -> bool:
+    """Whether the planner decides the phase itself. The whole of an ``x-foreach`` is none: its items are."""
+    return spec.kind in GATES and spec.foreach is None
+
+
+def read_gate(run: msgspec.Raw | msgspec.UnsetType) -> Wait | Approval:
+    """What a gate's ``x-run`` says, its expressions filled in.
+
+    Raises:
+        GateUnreadable: it says nothing that can be used.
+    """
+    try:
+        found = _runs.decode(b"{}" if run is msgspec.UNSET else run)
+    except msgspec.DecodeError as error:
+        raise GateUnreadable(f"x-run cannot be read: {error}") from None
+    gate = found.wait or found.approval
+    if gate is None:
+        raise GateUnreadable("x-run has neither `wait` nor `approval`")
+    return gate
+
+
+def duration_ms(text: str) -> int | None:
+    """Milliseconds of ``300ms``, ``5s``, ``2m``, ``1h``, ``5`` (seconds); None: it is none, or too long."""
+    found = _DURATION.fullmatch(text)
+    milliseconds = int(found[1]) * _UNITS_MS[found[2] or "s"] if found is not None else DURATION_MS_MAX + 1
+    return milliseconds if milliseconds <= DURATION_MS_MAX else None
+
+
+def moment_ms(text: str) -> int | None:
+    """Milliseconds since 1970 of an RFC 3339 time with its zone; None: it is none."""
+    found = _MOMENT.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day, hour, minute = (int(found[n]) for n in range(1, 6))
+    second, fraction = int(found[6] or 0), int((found[7] or "").ljust(3, "0")[:3])
+    ahead = int(found[10] or 0) * 60 + int(found[11] or 0)
+    is_leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    is_day = (
+        year in _YEARS and 1 <= month <= 12 and 1 <= day <= _MONTH_DAYS[month - 1] + (is_leap and month == 2)
+    )
+    if not is_day or hour > 23 or minute > 59 or second > 59 or ahead >= 24 * 60 or int(found[11] or 0) > 59:
+        return None
+    minutes = (_days(year, month, day) * 24 + hour) * 60 + minute
+    minutes -= -ahead if found[9] == "-" else ahead
+    return (minutes * 60 + second) * 1_000 + fraction
+
+
+def _days(year: int, month: int, day: int) -> int:
+    """Days since 1970-01-01, in the Gregorian calendar; years begin in March, so leap days come last."""
+    if month <= 2:
+        year -= 1
+    of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
+    return 365 * year + year // 4 - year // 100 + year // 400 + of_year - 719_468
+
+
+def _checked(found: int | None, name: str, text: str, wanted: str) -> int:
+    if found is None:
+        raise GateUnreadable(f"`{name}` must be {wanted}, found {text[:100]!r}")
+    return found
+
+
+# -- folding -----------------------------------------------------------------------------------
+
+
+def moved_back(gate: Gate, by: int) -> Gate:
+    """The clock was set back by so many milliseconds: what has stood for so long has stood for so long."""
+    due = gate.due - by if gate.due and not gate.fixed else gate.due
+    return msgspec.structs.replace(gate, since=gate.since - by, due=due)
+
+
+def gate_of(event: WaitStarted | ApprovalRequested, at: int) -> Gate:
+    """The gate that begins to stand with the event."""
+    if isinstance(event, WaitStarted):
+        return Gate("wait", since=at, due=event.due, fixed=event.fixed)
+    return Gate(
+        "approval",
+        since=at,
+        due=event.expires or 0,
+        message=event.message,
+        approvers=event.approvers,
+        needed=event.needed,
+        on_expiry=event.on_expiry,
+    )
+
+
+def told(gate: Gate, event: PhaseApproved | PhaseRejected | ApprovalExpired, at: int) -> Gate:
+    """The gate with one more answer, or with the news that its time is over."""
+    if isinstance(event, ApprovalExpired):
+        return msgspec.structs.replace(gate, expired=True)
+    approves, data = isinstance(event, PhaseApproved), b""
+    if isinstance(event, PhaseApproved) and event.data is not msgspec.UNSET:
+        data = bytes(event.data)
+    return with_answer(gate, Answer(event.by, at, approves, event.comment, data))
+
+
+def with_answer(gate: Gate, answer: Answer) -> Gate:
+    """With one more answer."""
+    return msgspec.structs.replace(gate, answers=(*gate.answers, answer))
+
+
+def asks(gate: Gate) -> str:
+    """What stands for the reason of a phase while it is a gate."""
+    if gate.kind == "wait":
+        return "waits for its time"
+    progress = ""
+    if gate.needed > 1 or gate.answers:
+        progress = f" ({len(gate.approved_by)} of {gate.needed} approved{_names(gate.approved_by)})"
+    message = gate.message if len(gate.message) <= SHOWN_MAX else f"{gate.message[:SHOWN_MAX]}..."
+    return f"waiting for approval: {message}{progress}"
+
+
+def outcome(gate: Gate) -> str | None:
+    """What stands for the reason of a gate that is complete."""
+    if gate.kind == "wait":
+        return None
+    if gate.expired:
+        return f"nobody rejected it until it expired: approved{_names(gate.approved_by)}"
+    return f"approved by {', '.join(gate.approved_by)}"
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return f": {', '.join(names)}" if names else ""
