@@ -33,6 +33,10 @@ def where(world: World) -> dict[str, str | None]:
     }
 
 
+def tiers(world: World, spec: PhaseSpec) -> list[list[str]]:
+    return [[runtime.id for runtime in tier] for tier in world.fleet.tiers(requirement(spec))]
+
+
 # -- constraints -------------------------------------------------------------------------------
 
 
@@ -138,12 +142,12 @@ def test_a_full_runtime_is_never_waited_for_and_an_unliked_one_is_better_than_no
 def test_preferences_follow_a_runtime_that_changes() -> None:
     world = World(labelled("r1", slots=1), labelled("r2", slots=1))
     spec = wanting("a", rules(affinity=NEAR))
-    assert world.fleet.liking(requirement(spec)) == {"r1": 0, "r2": 0}
+    assert tiers(world, spec) == [["r1", "r2"]]
 
     world.fleet.put(labelled("r2", slots=1, zone="eu", old="yes"))
 
-    assert world.fleet.liking(requirement(spec)) == {"r1": 0, "r2": 50}
-    assert world.fleet.liking(requirement(phase("b"))) is None
+    assert tiers(world, spec) == [["r2"], ["r1"]]
+    assert tiers(world, phase("b")) == [["r1", "r2"]]
 
 
 def test_what_is_preferred_is_explained_best_first_with_normalised_scores() -> None:
@@ -182,7 +186,7 @@ def test_why_a_large_phase_waits_is_said_in_slots() -> None:
 
     assert found.conditions[0].text == "it takes 3 slots, and no matching runtime (of 1) has so many free"
     assert found.placement is not None
-    assert [one.text for one in found.placement.removed] == ["have no 3 free slots"]
+    assert [one.text for one in found.placement.removed] == ["have fewer than 3 free slots"]
     assert found.placement.free == 0
 
 

@@ -292,7 +292,7 @@ def _placed(session: Session, fleet: Fleet, index: int, now: int) -> tuple[Place
     able = [runtime for runtime in free if runtime.id not in rejected]
     removed = list(sifted.removed)
     if len(free) < len(sifted.left):
-        removed.append(Removed("slots", len(sifted.left) - len(free), f"have no {_free_slots(cost)}"))
+        removed.append(Removed("slots", len(sifted.left) - len(free), _no_room(cost)))
     if len(able) < len(free):
         removed.append(Removed("rejected", len(free) - len(able), "rejected it a moment ago"))
     preferred = preferences(sifted.left, wanted)[:SAMPLE_MAX]
@@ -314,8 +314,8 @@ def _placed(session: Session, fleet: Fleet, index: int, now: int) -> tuple[Place
     return placement, why
 
 
-def _free_slots(cost: int) -> str:
-    return "free slot" if cost == 1 else f"{cost} free slots"
+def _no_room(cost: int) -> str:
+    return "have no free slot" if cost == 1 else f"have fewer than {cost} free slots"
 
 
 def _limited(session: Session, index: int) -> list[Condition]:

@@ -99,7 +99,7 @@ class Fleet:
         self._load: dict[str, int] = {}
         self._by_session: dict[str, dict[str, int]] = {}
         self._matches: dict[Requirement, tuple[Runtime, ...]] = {}
-        self._liking: dict[Requirement, dict[str, int]] = {}
+        self._tiers: dict[Requirement, tuple[tuple[Runtime, ...], ...]] = {}
 
     def put(self, runtime: Runtime) -> bool:
         """Add or update a runtime; True when placement may have changed."""
@@ -116,7 +116,7 @@ class Fleet:
 
     def _forget(self) -> None:
         self._matches.clear()
-        self._liking.clear()
+        self._tiers.clear()
 
     def matching(self, wanted: Requirement) -> tuple[Runtime, ...]:
         """Runtimes that could take such a phase, free or not."""
@@ -126,15 +126,17 @@ class Fleet:
             self._matches[wanted] = found
         return found
 
-    def liking(self, wanted: Requirement) -> dict[str, int] | None:
-        """How much such a phase prefers each of the runtimes that could take it; None: it does not care."""
+    def tiers(self, wanted: Requirement) -> tuple[tuple[Runtime, ...], ...]:
+        """The same by how much such a phase prefers them, best first; one tier when it does not care."""
         rules = wanted[3]
         if rules is None or not rules.affinity:
-            return None
-        found = self._liking.get(wanted)
+            return (self.matching(wanted),)
+        found = self._tiers.get(wanted)
         if found is None:
-            found = {runtime.id: liking(runtime, rules) for runtime in self.matching(wanted)}
-            self._liking[wanted] = found
+            equals: dict[int, list[Runtime]] = {}
+            for runtime in self.matching(wanted):
+                equals.setdefault(liking(runtime, rules), []).append(runtime)
+            found = self._tiers[wanted] = tuple(tuple(equals[n]) for n in sorted(equals, reverse=True))
         return found
 
     def in_use(self, runtime_id: str) -> int:

@@ -23,7 +23,7 @@ def target_ready(step: Step, targets_max: int) -> bool:
         matching = step.fleet.matching(session.graph.groups[number])
         unmatched = None if matching else no_match(step.fleet, session.graph.groups[number])
         free = {runtime.id: step.fleet.free_for(session.id, session.load, runtime) for runtime in matching}
-        liking, cost = step.fleet.liking(session.graph.groups[number]), slots_of(session.graph.groups[number])
+        tiers, cost = step.fleet.tiers(session.graph.groups[number]), slots_of(session.graph.groups[number])
         held_back: list[tuple[int, int, int]] = []
         while heap and left:
             if limit is not None and session.at_work.get(limit.key, 0) >= limit.max:
@@ -44,7 +44,7 @@ def target_ready(step: Step, targets_max: int) -> bool:
             if index in session.looking:
                 held_back.append(heappop(heap))  # there may be an earlier result
                 continue
-            chosen = _choose(step, index, matching, free, liking, cost) if matching else None
+            chosen = _choose(step, index, tiers, free, cost) if matching else None
             if matching and chosen is None:
                 if not any(count >= cost for count in free.values()):
                     break  # no slot is free: the rest of the group has to wait as well
@@ -65,28 +65,25 @@ def target_ready(step: Step, targets_max: int) -> bool:
     return is_left
 
 
-def _choose(  # noqa: PLR0913, PLR0917 (what a group has in common is looked up once, not for each phase)
-    step: Step,
-    index: int,
-    matching: tuple[Runtime, ...],
-    free: dict[str, int],
-    liking: dict[str, int] | None,
-    cost: int,
+def _choose(
+    step: Step, index: int, tiers: tuple[tuple[Runtime, ...], ...], free: dict[str, int], cost: int
 ) -> Runtime | None:
-    """Of the matching runtimes with room the one that is liked most, and of those the one with most room.
+    """Of the runtimes with room those that are liked most, and of these the one with most room."""
+    for tier in tiers:
+        chosen = _roomiest(step, index, tier, free, cost)
+        if chosen is not None:
+            return chosen
+    return None
 
-    Those that just rejected the phase are left out; of equals the one that was heard first is taken.
-    """
+
+def _roomiest(
+    step: Step, index: int, runtimes: tuple[Runtime, ...], free: dict[str, int], cost: int
+) -> Runtime | None:
+    """The runtime with most room, those that just rejected the phase left out."""
     best: Runtime | None = None
-    for runtime in matching:
-        if free[runtime.id] < cost:
+    for runtime in runtimes:
+        if free[runtime.id] < cost or (best is not None and free[runtime.id] <= free[best.id]):
             continue
-        if best is not None:
-            if liking is not None and liking[runtime.id] != liking[best.id]:
-                if liking[runtime.id] < liking[best.id]:
-                    continue
-            elif free[runtime.id] <= free[best.id]:
-                continue
         if step.session.avoid and step.session.avoid.get((index, runtime.id), 0) > step.now:
             continue
         best = runtime
