@@ -35,7 +35,7 @@ def random_plan(draw: random.Random) -> Plan:
     count = draw.randint(0, 12)
     names = [f"p{n}" for n in range(count)]
     has_conditions = draw.random() < 0.5
-    has_rules = draw.random() < 0.5
+    rules = [random_rules(draw) for _ in range(draw.choice([0, 1, 2]))]
     phases = [
         phase(
             name,
@@ -52,7 +52,7 @@ def random_plan(draw: random.Random) -> Plan:
             heartbeat_ms=draw.choice([None, None, 100, 4_000]),
             priority=draw.choice([0, 0, 1]),
             kind=draw.choice(["noop", "noop", "noop", "exotic"]),
-            placement=random_rules(draw) if has_rules and draw.random() < 0.5 else None,
+            placement=draw.choice([None, *rules]),
             success=draw.choice([None, None, None, Handler(message=("well",))]),
             failure=draw.choice([None, Handler(notify={"email": "a@example.com"})]),
         )
