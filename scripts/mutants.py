@@ -99,6 +99,20 @@ MUTANTS = (
         "            pass\n",
     ),
     Mutant(
+        "slots-not-counted",
+        "a runtime counts attempts, whatever slots they take",
+        "runtime/src/planter_runtime/attempts.py",
+        "    return max(1, target.slots)\n",
+        "    return 1\n",
+    ),
+    Mutant(
+        "constraint-ignored",
+        "a phase is given to runtimes that do not fulfil its constraints",
+        "planter/src/planter/core/fleet.py",
+        "    return all(holds(one, attributes) for one in rules.constraints)\n",
+        "    return True\n",
+    ),
+    Mutant(
         "another-life-executes",
         "a restarted runtime executes what was addressed to its earlier life",
         "runtime/src/planter_runtime/agent.py",

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from planter_protocol.gate import Gate
+from planter_protocol.matching import LabelConstraint, PreferredRuntime
 
 PhaseStatusName = Literal[
     "pending", "ready", "targeted", "running", "backing_off", "complete", "failed", "skipped", "cancelled"
@@ -174,6 +175,10 @@ class Target(Message, frozen=True):
     """The item of the list that the phase stands for (``x-foreach``), as JSON."""
     index: int | None = None
     """Its place in the list, from 0."""
+    slots: int = 1
+    """How many slots of the runtime the attempt takes (``x-slots``)."""
+    constraints: tuple[LabelConstraint, ...] = ()
+    """Of an open offer: what the labels of whoever takes it must fulfil. Of an addressed one they do."""
 
 
 class Targets(Message, frozen=True):
@@ -215,7 +220,7 @@ class Heartbeat(Message, frozen=True):
     instance: str
     """Random per process start: a restarted runtime does not inherit what its predecessor held."""
     slots: int
-    """How many phases run at the same time."""
+    """How many phases run at the same time, if each takes one slot."""
     labels: dict[str, str] = {}
     """Matched by selectors; the label ``*`` matches every selector."""
     handlers: tuple[dict[str, str], ...] = ()
@@ -528,7 +533,8 @@ class RemovedRuntimes(Message, frozen=True):
     """How many of the runtimes that were left a constraint removes."""
 
     constraint: str
-    """``draining``, ``capabilities``, ``executor``, ``handler``, ``labels``, ``slots``, ``rejected``."""
+    """``draining``, ``capabilities``, ``executor``, ``handler``, ``labels``, ``constraint`` (once for each),
+    ``size``, ``slots``, ``rejected``."""
     count: int
     text: str
 
@@ -540,6 +546,8 @@ class Placement(Message, frozen=True):
     free: int
     """Those that are left: they could take the phase now."""
     removed: tuple[RemovedRuntimes, ...] = ()
+    preferred: tuple[PreferredRuntime, ...] = ()
+    """Of the runtimes that match, full or not, the first in the order of preference."""
 
 
 class PhaseExplanation(Message, frozen=True):

@@ -180,7 +180,7 @@ class Agent:
             case "cancel":
                 phase = PhaseKey(control.session_id or "", control.phase_id or "")
                 reason = control.reason or "cancelled"
-                self._perform(self._attempts.cancel(phase, control.attempt, control.fence, reason))
+                self._perform(self._attempts.cancel(phase, control.attempt, control.fence, reason, now_ms()))
             case "drain":
                 self.on_drain()
             case _:

@@ -76,6 +76,10 @@ def attempt_key(target: Target) -> AttemptKey:
     return AttemptKey(target.session_id, target.phase_id, target.fence)
 
 
+def _slots(target: Target) -> int:
+    return max(1, target.slots)
+
+
 class Attempts:
     """All attempts of one runtime."""
 
@@ -126,12 +130,20 @@ class Attempts:
             return self._repeat(phase, target)
         orders = self._supersede(phase)
         refusal = DRAINING if self._draining else unfit
+        if refusal is None and _slots(target) > self._slots:
+            refusal = f"too large: it takes {_slots(target)} slots, and there are {self._slots} here"
         if refusal is None and len(self._held) >= HELD_MAX:
             refusal = f"full: {HELD_MAX:,} attempts are held here"
         if refusal is not None:
             answer = self._ack(target, accepted=False, reason=refusal)
             self._remember(target, answer)
-            return [*orders, self._note("target.refused", target, refusal), answer]
+            note = self._note("target.refused", target, refusal)
+            return [
+                *orders,
+                note,
+                answer,
+                *self._start_next(now),
+            ]  # what it replaced may have been in the way
         key = attempt_key(target)
         attempt = self._held[key] = _Attempt(target)
         of_phase = self._of_phase.setdefault(phase, [])
@@ -165,12 +177,12 @@ class Attempts:
         """Nothing of the attempt runs any more: its slot is free."""
         if key not in self._held:
             return []
-        self._in_use -= 1
+        self._in_use -= _slots(self._held[key].target)
         self._let_go(key)
         return self._start_next(now)
 
     def cancel(
-        self, wanted: PhaseKey, attempt_number: int | None, fence: int | None, reason: str
+        self, wanted: PhaseKey, attempt_number: int | None, fence: int | None, reason: str, now: int
     ) -> list[Order]:
         """A planner wants an attempt no more; None matches any attempt number or fence."""
         keys = [
@@ -184,7 +196,8 @@ class Attempts:
         if not keys:
             reason = "no such attempt is held here"
             return [Note("control.ignored", wanted.session, wanted.phase, attempt_number, fence, reason)]
-        return [order for key in keys for order in self._end(key, reason)]
+        orders = [order for key in keys for order in self._end(key, reason)]
+        return orders + self._start_next(now)  # one that waited may have been in the way of smaller ones
 
     def drain(self) -> list[Order]:
         """Take nothing more, and give back what has not been started."""
@@ -289,12 +302,16 @@ class Attempts:
     def _start_next(self, now: int) -> list[Order]:
         orders: list[Order] = []
         while self._queue and self._in_use < self._slots:
-            attempt = self._held.get(self._queue.popleft())
+            attempt = self._held.get(self._queue[0])
             if attempt is None or attempt.stage is not _Stage.QUEUED:
+                self._queue.popleft()
                 continue
+            if self._in_use + _slots(attempt.target) > self._slots:
+                break  # smaller ones do not overtake it, or it might never run
+            self._queue.popleft()
             attempt.stage = _Stage.RUNNING
             attempt.started = now
-            self._in_use += 1
+            self._in_use += _slots(attempt.target)
             orders += [self._running(attempt), Start(attempt.target)]
         return orders
 

@@ -342,6 +342,24 @@ _EXTENSIONS = {
         "watched or kept for later. Leave the setting out. Limits that do mean something: `waitFor.timeout`, "
         "`x-timeout.scheduleToClose`, `approval.expires`.",
     ),
+    "PLT-1331": Explanation(
+        "x-constraints or x-affinity not usable",
+        "`x-constraints: [{label: gpu.memory, operator: '>=', value: 16}]`: only runtimes whose labels "
+        "fulfil all of them get the phase. The operators are =, !=, >, >=, <, <=, regexp, version, "
+        "set_contains, set_contains_any, is_set and is_not_set; = unless given. `x-affinity` is the same "
+        "with a `weight` from -100 to 100, and only prefers. `planter.runtime`, `planter.host` and "
+        "`planter.version` say what the runtime is.",
+    ),
+    "PLT-1332": Explanation(
+        "pattern or version comparison not usable",
+        "The value of `regexp` is a regular expression in a part of RE2's syntax: no back references, no "
+        "look-around, no flags, and `^` and `$` only at the ends of the pattern or of its alternatives; so "
+        "that no pattern takes long. The value of `version` is a list such as `>= 1.2, < 2` or `~> 1.4.0`.",
+    ),
+    "PLT-1333": Explanation(
+        "x-slots not a number of slots",
+        "A whole number from 1 to 1000: how many slots of its runtime an attempt takes, 1 unless given.",
+    ),
 }
 
 CODES: dict[str, Explanation] = _READING | _SHAPE | _REFERENCES | _EXTENSIONS

@@ -8,6 +8,7 @@ from planter_schemas.durations import format_duration
 from planter_schemas.findings import Finding
 from planter_schemas.gate_runs import check_gate
 from planter_schemas.manifest import Backoff, Run
+from planter_schemas.placement import Placement, read_placement
 from planter_schemas.problems import Path, shown
 from planter_schemas.runs import read_run
 from planter_schemas.spelling import KeyTable, read_fields
@@ -15,7 +16,8 @@ from planter_schemas.timeouts import Timeouts, check_order, read_timeouts
 from planter_schemas.values import Context, attempts, duration_ms, free_value, object_of, usable_text
 
 _CONDITIONS = ("x-when", "x-trigger", "x-outputs", "x-concurrency", "x-foreach", "x-cache")
-KNOWN = ("x-run", "x-retry", "x-timeout", "x-priority", "x-capabilities", *_CONDITIONS)
+_PLACEMENT = ("x-constraints", "x-affinity", "x-slots")
+KNOWN = ("x-run", "x-retry", "x-timeout", "x-priority", "x-capabilities", *_CONDITIONS, *_PLACEMENT)
 RETRY_BACKOFF = KeyTable("x-retry", ["initial", "factor", "max", "jitter", "maxAttempts"])
 PRIORITY_LIMIT = 1_000
 
@@ -36,6 +38,7 @@ class Extensions:
     priority: int = 0
     capabilities: tuple[str, ...] = ()
     conditions: Conditions = field(default_factory=Conditions)
+    placement: Placement = field(default_factory=Placement)
     paths: dict[str, Path] = field(default_factory=dict[str, Path])
 
 
@@ -95,6 +98,10 @@ def _read_known(context: Context, result: Extensions, name: str, value: object) 
             result.kept[name] = kept
     elif name in _CONDITIONS:
         kept = read_condition(context, result.conditions, name, value, path)
+        if kept is not None:
+            result.kept[name] = kept
+    elif name in _PLACEMENT:
+        kept = read_placement(context, result.placement, name, value, path)
         if kept is not None:
             result.kept[name] = kept
     elif name == "x-priority":

@@ -36,6 +36,7 @@ APPROVAL = KeyTable(
 ON_EXPIRY = ("fail", "approve")
 APPROVERS_MAX = 100
 _SETTINGS = ("with", "env", "timeout", "cwd", "venv", "secrets", "limits", "isolation")
+_EXTENSIONS = ("x-cache", "x-capabilities", "x-constraints", "x-affinity", "x-slots")
 _EXPRESSION = "${{"
 _YEARS = range(1970, 9_999)
 
@@ -77,7 +78,7 @@ def check_gate(context: Context, run: object, places: dict[str, Path], *, heartb
     kind = next((kind for kind in GATE_KINDS if getattr(run, kind, None) is not None), None)
     if kind is None:
         return
-    for name in ("x-cache", "x-capabilities"):
+    for name in _EXTENSIONS:
         if name in places:
             _refuse(context, places[name], f"`{name}`", kind)
     if heartbeat:

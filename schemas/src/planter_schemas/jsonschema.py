@@ -17,6 +17,7 @@ from planter_schemas.gate_runs import APPROVERS_MAX, ON_EXPIRY
 from planter_schemas.http_runs import EXPECT
 from planter_schemas.manifest import ISOLATION
 from planter_schemas.phases import ACTIONS, INSTANCE_MODES
+from planter_schemas.placement import CONSTRAINTS_MAX, OPERATORS, SLOTS_MAX, WEIGHT_DEFAULT, WEIGHT_MAX
 from planter_schemas.run_limits import OPEN_FILES_MIN
 from planter_schemas.runs import PYTHON_TARGET, SECRET, VARIABLE
 from planter_schemas.sizes import SIZE
@@ -175,6 +176,7 @@ def _spec() -> Schema:
             "description": "Phases with a larger number are offered first.",
         },
         **_conditions(),
+        **_placement(),
         "x-capabilities": {
             "type": "array",
             "items": {"type": "string", "minLength": 1},
@@ -237,6 +239,48 @@ def _conditions() -> Schema:
                     "additionalProperties": False,
                 },
             ],
+        },
+    }
+
+
+def _placement() -> Schema:
+    """What the phase asks of its runtime."""
+    text: Schema = {"type": ["string", "number", "boolean"]}
+    about: Schema = {
+        "label": _text("Of the runtime, or planter.runtime, .host, .version.", minLength=1),
+        "operator": {"enum": list(OPERATORS), "default": "=", "description": "How it is compared."},
+        "value": {"anyOf": [text, {"type": "array", "minItems": 1, "items": text}]},
+    }
+    weight: Schema = {
+        "type": "integer",
+        "minimum": -WEIGHT_MAX,
+        "maximum": WEIGHT_MAX,
+        "not": {"const": 0},
+        "default": WEIGHT_DEFAULT,
+        "description": "How much it counts; less than 0: such runtimes are avoided.",
+    }
+    affinity = {**about, "weight": weight}
+    return {
+        "x-constraints": {
+            "type": "array",
+            "maxItems": CONSTRAINTS_MAX,
+            "items": _object("Constraint", "What a label must be.", about, required=("label",)),
+            "description": "Only runtimes whose labels fulfil all of these are offered the phase.",
+            "examples": [[{"label": "gpu.memory", "operator": ">=", "value": 16}]],
+        },
+        "x-affinity": {
+            "type": "array",
+            "maxItems": CONSTRAINTS_MAX,
+            "items": _object("Affinity", "What a label had better be.", affinity, required=("label",)),
+            "description": "Of the runtimes with room, those whose labels fulfil these are preferred.",
+            "examples": [[{"label": "zone", "value": "eu", "weight": 80}]],
+        },
+        "x-slots": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": SLOTS_MAX,
+            "default": 1,
+            "description": "How many slots of its runtime an attempt takes.",
         },
     }
 

@@ -222,6 +222,39 @@ class Cache(_Frozen):
         return {**found, **self.extensions} or True
 
 
+class Constraint(_Frozen):
+    """An entry of ``x-constraints``: what a label of the runtime must be.
+
+    Attributes:
+        label: its name, or ``planter.runtime``, ``planter.host``, ``planter.version``.
+        operator: one of ``placement.OPERATORS``.
+        value: as text, members of a set joined with commas; empty for ``is_set`` and ``is_not_set``.
+        extensions: ``x-`` keys.
+    """
+
+    label: str
+    operator: str = "="
+    value: str = ""
+    extensions: dict[str, Any] = Field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The canonical form: with its operator, and with its value unless there is none."""
+        found = {"label": self.label, "operator": self.operator}
+        if self.operator not in ("is_set", "is_not_set"):
+            found["value"] = escape(self.value)
+        return {**found, **self.extensions}
+
+
+class Affinity(Constraint):
+    """An entry of ``x-affinity``: what a label had better be, or, with a weight below 0, had better not."""
+
+    weight: int = 50
+
+    def to_json(self) -> dict[str, Any]:
+        """The canonical form, with its weight."""
+        return {**super().to_json(), "weight": self.weight}
+
+
 class Phase(_Frozen):
     """A unit of work (protocol, 'Phase Specification Schema').
 
@@ -247,6 +280,9 @@ class Phase(_Frozen):
         concurrency: whom it shares a limit with (``x-concurrency``).
         foreach: the list whose items it is done for (``x-foreach``).
         cache: whether an earlier result will do (``x-cache``).
+        constraints: what the labels of its runtime must be (``x-constraints``).
+        affinity: what they had better be (``x-affinity``).
+        slots: how many slots of its runtime an attempt takes (``x-slots``).
         labels: from ``metadata``.
         annotations: from ``metadata``.
         extensions: every ``x-`` key of the phase and its spec; those that Planter understands in canonical
@@ -279,6 +315,9 @@ class Phase(_Frozen):
     concurrency: Concurrency | None = None
     foreach: Foreach | None = None
     cache: Cache | None = None
+    constraints: tuple[Constraint, ...] = ()
+    affinity: tuple[Affinity, ...] = ()
+    slots: int = 1
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
     extensions: dict[str, Any] = Field(default_factory=dict)

@@ -36,6 +36,9 @@ SPEC = KeyTable(
         "timeout": "write `x-timeout` for an attempt, `waitFor.timeout` for waiting",
         "run": "write `x-run`",
         "priority": "write `x-priority`",
+        "constraints": "write `x-constraints`",
+        "affinity": "write `x-affinity`",
+        "slots": "write `x-slots`",
     },
 )
 PHASE = KeyTable(
@@ -340,6 +343,9 @@ def _read_extensions(
         concurrency=found.conditions.concurrency,
         foreach=found.conditions.foreach,
         cache=found.conditions.cache,
+        constraints=found.placement.constraints,
+        affinity=found.placement.affinity,
+        slots=found.placement.slots,
         **{_TIMEOUT_FIELDS[name]: value for name, value in found.timeouts.milliseconds.items()},
     )
     if found.backoff is not None:

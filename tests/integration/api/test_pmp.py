@@ -230,3 +230,30 @@ async def test_two_requests_with_one_key_at_the_same_time_start_one_revision(tmp
     assert {answer.status_code for answer in found} <= {200, 409}
     assert any(answer.status_code == 200 for answer in found)
     assert state["revision"] == 1
+
+
+async def test_what_no_runtime_takes_is_told_when_a_manifest_is_staged_and_when_it_is_started(tmp_path):
+    wants = {"label": "gpu.memory", "operator": ">=", "value": 16}
+    phases = [
+        {"kind": "Phase", "id": "any", "spec": {"x-run": {"noop": {}}}},
+        {"kind": "Phase", "id": "train", "spec": {"x-run": {"noop": {}}, "x-constraints": [wants]}},
+        {"kind": "Phase", "id": "large", "spec": {"x-run": {"noop": {}}, "x-slots": 1000}},
+    ]
+    async with running_api(tmp_path, complete) as api:
+        staged = await plan(api, json.dumps(phases), stage="true")
+        started = await plan(api, json.dumps(phases), session="other")
+        fitting = await plan(api, manifest("a"), session="third")
+        applied = await api.http.post("/apply", json={})
+
+    for answer in (staged, started, applied):
+        assert answer.status_code == 200
+        assert [(gap["phases"], gap["count"]) for gap in answer.json()["gaps"]] == [
+            (["train"], 1),
+            (["large"], 1),
+        ]
+        assert (
+            "do not fulfil gpu.memory >= 16 (they have no such label)" in answer.json()["gaps"][0]["reason"]
+        )
+        assert "have fewer than 1000 slots in all" in answer.json()["gaps"][1]["reason"]
+    assert staged.json()["diff"]["gaps"] == staged.json()["gaps"]
+    assert "gaps" not in fitting.json()

@@ -10,13 +10,17 @@ import msgspec
 from planter.compile.target import up_to
 from planter.core import inputs as i
 from planter.core.deadlines import clocks, gate_ends_at, run_out
+from planter.core.fleet import can_take, requirement
 from planter.core.plan import (
+    Affinity,
     Backoff,
     Cache,
     Concurrency,
+    Constraint,
     FailureAction,
     Handler,
     PhaseSpec,
+    PlacementRules,
     Plan,
     TriggerRule,
 )
@@ -33,6 +37,7 @@ def random_plan(draw: random.Random) -> Plan:
     names = [f"p{n}" for n in range(count)]
     has_conditions = draw.random() < 0.5
     make = partial(_phase, draw, gates=draw.random() < 0.4)
+    rules = [random_rules(draw) for _ in range(draw.choice([0, 1, 2]))]
     phases = [
         make(
             name,
@@ -48,6 +53,7 @@ def random_plan(draw: random.Random) -> Plan:
             schedule_to_close_ms=draw.choice([None, None, 500, 10_000, 50_000]),
             heartbeat_ms=draw.choice([None, None, 100, 4_000]),
             priority=draw.choice([0, 0, 1]),
+            placement=draw.choice([None, *rules]),
             success=draw.choice([None, None, None, Handler(message=("well",))]),
             failure=draw.choice([None, Handler(notify={"email": "a@example.com"})]),
         )
@@ -57,10 +63,18 @@ def random_plan(draw: random.Random) -> Plan:
     return up_to(whole, draw.choice(names)) or whole if names and draw.random() < 0.3 else whole
 
 
-def _phase(draw: random.Random, name: str, *needs: str, gates: bool, **fields: Any) -> PhaseSpec:
+def _phase(
+    draw: random.Random,
+    name: str,
+    *needs: str,
+    gates: bool,
+    placement: PlacementRules | None,
+    **fields: Any,
+) -> PhaseSpec:
     """Work for a runtime, or now and then something that the planner decides itself."""
     if not gates or draw.random() < 0.5 or "run" in fields:
-        return phase(name, *needs, kind=draw.choice(["noop", "noop", "noop", "exotic"]), **fields)
+        kind = draw.choice(["noop", "noop", "noop", "exotic"])
+        return phase(name, *needs, kind=kind, placement=placement, **fields)
     if draw.random() < 0.5:
         until = draw.choice([None, None, "1970-01-01T00:16:40Z", "1970-01-01T00:17:05Z"])
         return wait(name, *needs, span=draw.choice(["0s", "100ms", "2s", "30s"]), until=until, **fields)
@@ -94,6 +108,28 @@ def _conditions(draw: random.Random, needs: list[str]) -> dict[str, Any]:
     if draw.random() < 0.3:
         found["concurrency"] = Concurrency(key=draw.choice("xy"), max=draw.choice([1, 2]))
     return found
+
+
+def random_rules(draw: random.Random) -> PlacementRules:
+    """Constraints and preferences over the labels a and b and the host, and what an attempt costs."""
+    constraints = [
+        Constraint("a", "=", "1"),
+        Constraint("a", "!=", "1"),
+        Constraint("a", ">=", draw.choice(["1", "2"])),
+        Constraint("b", "is_set"),
+        Constraint("b", "is_not_set"),
+        Constraint("a", "regexp", "^[12]$"),
+        Constraint("a", "version", "~> 1"),
+        Constraint("a", "set_contains_any", "2,3"),
+        Constraint("planter.host", "=", "h1"),
+    ]
+    weights = draw.sample([-100, -30, 30, 50, 100], draw.randint(0, 3))
+    affinity = tuple(
+        Affinity(one.label, one.operator, one.value, weight)
+        for one, weight in zip(draw.sample(constraints, len(weights)), weights, strict=True)
+    )
+    chosen = tuple(draw.sample(constraints, draw.choice([0, 0, 1, 2])))
+    return PlacementRules(chosen, affinity, draw.choice([1, 2, 3]))
 
 
 def random_input(draw: random.Random, world: World, old: list[i.AnyInput]) -> i.AnyInput | None:
@@ -222,13 +258,24 @@ def check_counts(world: World) -> None:
             at_work[one.key] = at_work.get(one.key, 0) + 1
     assert at_work == {key: count for key, count in session.at_work.items() if count}
     for runtime_id, count in session.load.items():
+        assert count <= world.fleet.runtimes[runtime_id].slots
         assert count == sum(
-            1
-            for state in session.phases
+            spec.slots
+            for spec, state in zip(session.graph.plan.phases, session.phases, strict=True)
             if state.runtime_id == runtime_id
             and state.instance
             and state.status.value in ("targeted", "running")
-        ) + sum(1 for one in session.stopping.values() if one.runtime_id == runtime_id and one.instance)
+        ) + sum(
+            one.slots for one in session.stopping.values() if one.runtime_id == runtime_id and one.instance
+        )
+    check_placement(world)
+
+
+def check_placement(world: World) -> None:
+    """Whatever was addressed to a runtime fits it: nothing here changes a runtime."""
+    for spec, state in zip(world.session.graph.plan.phases, world.session.phases, strict=True):
+        if state.status in PHASE_OPEN and state.instance is not None and state.runtime_id is not None:
+            assert can_take(world.fleet.runtimes[state.runtime_id], requirement(spec))
 
 
 def check_clocks(world: World) -> None:
@@ -249,7 +296,10 @@ def check_clocks(world: World) -> None:
 def play(seed: int) -> World:
     """One random history."""
     draw = random.Random(seed)
-    world = World(runtime("r1", slots=draw.choice([1, 2, 10])), runtime("r2", slots=2))
+    world = World(
+        runtime("r1", slots=draw.choice([1, 2, 10]), host="h1"),
+        runtime("r2", slots=draw.choice([2, 2, 3]), labels={"*": "*", "a": "1", "b": "2"}),
+    )
     world.start(random_plan(draw))
     old: list[i.AnyInput] = []
     for _ in range(STEPS):

@@ -72,6 +72,42 @@ def test_what_nobody_takes_is_said_with_the_plan() -> None:
     assert [one["phases"] for one in plan_document(found)["gaps"]] == [["a", "b"], ["train"]]
 
 
+def test_constraints_preferences_and_slots_are_compared_field_by_field() -> None:
+    first = {"label": "memory", "operator": ">=", "value": 16}
+    near = {"label": "zone", "value": "eu", "weight": 80}
+    before = edited(LINT, **{"x-constraints": [first], "x-affinity": [near]})
+    after = edited(
+        LINT,
+        **{
+            "x-constraints": [{**first, "value": 24}, {"label": "disk", "value": "ssd"}],
+            "x-affinity": [{**near, "weight": 10}],
+            "x-slots": 3,
+        },
+    )
+    (change,) = against([before], [after]).changes
+
+    assert [(one.path, bytes(one.before or b""), bytes(one.after or b"")) for one in change.changes] == [
+        ("x-constraints[0].value", b'"16"', b'"24"'),
+        ("x-affinity[0].weight", b"80", b"10"),
+        ("x-constraints[1].label", b"", b'"disk"'),
+        ("x-constraints[1].value", b"", b'"ssd"'),
+        ("x-slots", b"", b"3"),
+    ]
+
+
+def test_a_constraint_that_no_runtime_fulfils_is_said_with_the_plan() -> None:
+    wants = edited(LINT, **{"x-constraints": [{"label": "memory", "operator": ">=", "value": 16}]})
+    large = {**edited(LINT, **{"x-slots": 50}), "id": "large"}
+    found = diff(None, "s", graph_of(compiled([wants, large])), fleet(runtime(labels={"memory": "8"})))
+
+    assert plan_lines(found)[-4:] == [
+        "warning: 1 phase waits for a runtime: lint",
+        "  no registered runtime matches: of 1 runtime, 1 do not fulfil memory >= 16",
+        "warning: 1 phase waits for a runtime: large",
+        "  no registered runtime matches: of 1 runtime, 1 have fewer than 50 slots in all",
+    ]
+
+
 def test_what_is_done_waits_for_nobody() -> None:
     world = World(runtime())
     world.start(compiled([FETCH, LINT]))

@@ -12,7 +12,7 @@ from planter.core.fleet import Fleet, can_take, requirement
 from planter.core.placement import no_match, sift
 from planter.core.plan import Backoff, Cache, Concurrency, TriggerRule
 from planter_testkit.builders import World, foreach, phase, plan, runtime
-from planter_testkit.histories import play
+from planter_testkit.histories import play, random_rules
 
 
 def why(world: World, name: str) -> Explanation:
@@ -274,15 +274,18 @@ def test_the_constraints_leave_exactly_the_runtimes_that_match(seed: int) -> Non
                 handlers=tuple(draw.sample(pairs, draw.randint(0, 2))),
                 executors=frozenset(draw.sample(["noop", "shell"], draw.randint(0, 2))),
                 capabilities=frozenset(draw.sample(["gpu", "net"], draw.randint(0, 2))),
+                slots=draw.choice([1, 2, 4]),
+                host=draw.choice(["", "h1", "h2"]),
             )
         )
-    for _ in range(20):
+    for _ in range(40):
         wanted = requirement(
             phase(
                 "p",
                 labels=draw.choice(pairs[:5]),
                 kind=draw.choice(["noop", "shell", None]),
                 capabilities=tuple(draw.sample(["gpu", "net"], draw.randint(0, 2))),
+                placement=draw.choice([None, random_rules(draw)]),
             )
         )
         found = sift(fleet, wanted)

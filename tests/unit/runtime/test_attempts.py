@@ -13,7 +13,7 @@ NOW = 1_000
 LATER = 2_000
 
 
-def target(phase: str = "a", fence: int = 1, attempt: int = 1, session: str = "s") -> Target:
+def target(phase: str = "a", fence: int = 1, attempt: int = 1, session: str = "s", slots: int = 1) -> Target:
     return Target(
         phase_id=phase,
         reason="ready",
@@ -22,6 +22,7 @@ def target(phase: str = "a", fence: int = 1, attempt: int = 1, session: str = "s
         fence=fence,
         dispatch_id=f"proof-{fence}",
         runtime_id="r1",
+        slots=slots,
     )
 
 
@@ -62,6 +63,46 @@ def test_without_a_free_slot_it_is_queued_and_started_first_in_first_out() -> No
     assert told(attempts.offer(target("c"), None, NOW)) == ["c queued"]
     assert told(attempts.finish(key("a"), Completed(), NOW)) == ["a complete", "b running", "start b 1"]
     assert told(attempts.finish(key("b"), Completed(), NOW)) == ["b complete", "c running", "start c 1"]
+
+
+def test_an_attempt_takes_as_many_slots_as_its_target_says() -> None:
+    attempts = Attempts("r1", slots=4)
+    attempts.offer(target("a", slots=3), None, NOW)
+
+    assert told(attempts.offer(target("b", slots=2), None, NOW)) == ["b queued"]
+    assert told(attempts.offer(target("c"), None, NOW)) == ["c queued"]  # or b would never have its turn
+    assert told(attempts.finish(key("a"), Completed(), LATER)) == [
+        "a complete",
+        "b running",
+        "start b 1",
+        "c running",
+        "start c 1",
+    ]
+    assert told(attempts.offer(target("d", slots=2), None, LATER)) == ["d queued"]
+    assert told(attempts.finish(key("c"), Completed(), LATER)) == ["c complete", "d running", "start d 1"]
+
+
+def test_what_waits_and_is_cancelled_blocks_nobody() -> None:
+    attempts = Attempts("r1", slots=4)
+    attempts.offer(target("a", slots=3), None, NOW)
+    attempts.offer(target("b", slots=4), None, NOW)
+    attempts.offer(target("c"), None, NOW)
+
+    assert told(attempts.cancel(PhaseKey("s", "b"), None, None, "no", NOW)) == [
+        "b cancelled",
+        "c running",
+        "start c 1",
+    ]
+
+
+def test_an_attempt_that_takes_more_slots_than_there_are_is_rejected() -> None:
+    attempts = Attempts("r1", slots=4)
+
+    assert told(attempts.offer(target(slots=5), None, NOW)) == [
+        "target.refused",
+        "a rejected: too large: it takes 5 slots, and there are 4 here",
+    ]
+    assert told(attempts.offer(target("b", slots=4), None, NOW)) == ["b accepted", "b running", "start b 1"]
 
 
 def test_every_answer_echoes_what_the_target_carried() -> None:
@@ -188,8 +229,8 @@ def test_cancelling_a_running_attempt_stops_it_once() -> None:
     attempts = Attempts("r1", slots=1)
     attempts.offer(target(), None, NOW)
 
-    assert told(attempts.cancel(PhaseKey("s", "a"), 1, None, "unwanted")) == ["stop a 1: unwanted"]
-    assert told(attempts.cancel(PhaseKey("s", "a"), None, 1, "unwanted")) == []
+    assert told(attempts.cancel(PhaseKey("s", "a"), 1, None, "unwanted", NOW)) == ["stop a 1: unwanted"]
+    assert told(attempts.cancel(PhaseKey("s", "a"), None, 1, "unwanted", NOW)) == []
     assert told(attempts.finish(key(), Cancelled("unwanted"), NOW)) == ["a cancelled"]
 
 
@@ -198,7 +239,7 @@ def test_cancelling_a_queued_attempt_reports_it_at_once() -> None:
     attempts.offer(target("x"), None, NOW)
     attempts.offer(target("a"), None, NOW)
 
-    assert told(attempts.cancel(PhaseKey("s", "a"), None, None, "unwanted")) == ["a cancelled"]
+    assert told(attempts.cancel(PhaseKey("s", "a"), None, None, "unwanted", NOW)) == ["a cancelled"]
     assert told(attempts.finish(key("x"), Completed(), NOW)) == ["x complete"]
     assert told(attempts.offer(target("a"), None, NOW)) == ["a cancelled"]
 
@@ -208,7 +249,7 @@ def test_cancelling_another_attempt_than_the_held_one_is_ignored(attempt, fence)
     attempts = Attempts("r1", slots=1)
     attempts.offer(target(fence=1, attempt=1), None, NOW)
 
-    assert told(attempts.cancel(PhaseKey("s", "a"), attempt, fence, "unwanted")) == ["control.ignored"]
+    assert told(attempts.cancel(PhaseKey("s", "a"), attempt, fence, "unwanted", NOW)) == ["control.ignored"]
 
 
 def test_draining_gives_back_what_waits_and_takes_nothing_new() -> None:
@@ -290,7 +331,7 @@ def test_what_does_not_run_gives_no_heartbeat() -> None:
     attempts.offer(target("a"), None, NOW)
     attempts.offer(target("b"), None, NOW)
     queued = attempts.heartbeat(key("b"), msgspec.UNSET)
-    attempts.cancel(PhaseKey("s", "a"), None, None, "enough")
+    attempts.cancel(PhaseKey("s", "a"), None, None, "enough", NOW)
     stopping = attempts.heartbeat(key("a"), msgspec.UNSET)
     attempts.finish(key("a"), Cancelled("enough"), LATER)
 

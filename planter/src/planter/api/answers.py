@@ -27,6 +27,8 @@ class PlanAccepted(Answer, frozen=True):
     """Journal sequence before the start: what comes of it are the events after this."""
     repeated: bool = False
     """The same plan was applied or running already: nothing new was started."""
+    gaps: tuple[messages.Gap, ...] = ()
+    """Phases that waited for a runtime when the manifest was submitted: why nobody takes them."""
 
 
 class PlanStored(Answer, frozen=True):
@@ -47,6 +49,8 @@ class PlanStaged(Answer, frozen=True):
     base_digest: str | None
     expires: str
     diff: messages.Diff
+    gaps: tuple[messages.Gap, ...] = ()
+    """Phases that no runtime would take now, and why; as in ``diff``."""
 
 
 class Session(Answer, frozen=True):

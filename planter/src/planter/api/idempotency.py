@@ -61,6 +61,7 @@ def accepted(applied: Applied) -> PlanAccepted:
         status=state.status,
         after=applied.after,
         repeated=applied.repeated,
+        gaps=applied.gaps,
     )
 
 

@@ -20,7 +20,7 @@ from planter.shell.presence import BEAT_SECONDS
 from planter_protocol import PlanClient, assets, messages, subjects
 from planter_protocol.client import decode_commit, ends_session
 from planter_protocol.codec import decode
-from planter_protocol.errors import InvalidMessage, PlannerUnavailable, SessionNotFound
+from planter_protocol.errors import InvalidMessage, PlannerUnavailable, RequestRefused, SessionNotFound
 from planter_protocol.reading import Stored, last_message, last_sequence, read_subject
 
 _CONFIRM_SECONDS = 20.0
@@ -42,6 +42,8 @@ class Applied(NamedTuple):
     """Without phases."""
     after: int
     repeated: bool
+    gaps: tuple[messages.Gap, ...] = ()
+    """Of the phases that it has to run: those that no runtime took, just before."""
 
 
 class StillStored(Exception):
@@ -76,6 +78,7 @@ class PlannerSide:
         """
         # Asked first, because without a planner the manifest would lie in the stream and start unasked later.
         await self.client.planner_info()
+        gaps = await self._gaps(session, manifest)
         try:
             submitted = await self.client.submit(
                 manifest, session=session, confirm=_CONFIRM_SECONDS, expect_revision=on_revision
@@ -87,7 +90,13 @@ class PlannerSide:
             state = msgspec.structs.replace(
                 state, revision=submitted.revision, plan_digest=submitted.plan_digest
             )
-        return Applied(state, submitted.after, submitted.repeated)
+        return Applied(state, submitted.after, submitted.repeated, gaps)
+
+    async def _gaps(self, session: str, manifest: str) -> tuple[messages.Gap, ...]:
+        """What no runtime takes of what the manifest would run; what is wrong with it, submitting tells."""
+        with contextlib.suppress(RequestRefused, PlannerUnavailable):
+            return (await self.diff(session, manifest)).gaps
+        return ()
 
     async def submit_on(self, session: str, manifest: str, base: Base) -> Applied:
         """As ``submit``, if the session still is what the plan was made for.

@@ -214,6 +214,7 @@ async def _stage(site: Site, session: str, manifest: str) -> PlanStaged:
         base_digest=diff.base_digest,
         expires=timestamp(now + int(KEPT_SECONDS * 1000)),
         diff=diff,
+        gaps=diff.gaps,
     )
 
 

@@ -86,7 +86,11 @@ def _placement_lines(placement: "Placement | None") -> list[str]:
     if placement is None:
         return []
     lines = [f"  runtimes: {placement.considered} registered, {placement.free} could take it now"]
-    return lines + [f"      {one.count} {one.text}" for one in placement.removed]
+    lines += [f"      {one.count} {one.text}" for one in placement.removed]
+    if placement.preferred:
+        scores = ", ".join(f"{one.runtime_id} {one.score:+.2f}" for one in placement.preferred)
+        lines.append(f"      preferred, best first (x-affinity): {scores}")
+    return lines
 
 
 async def _explain(session: str, phase: str | None, nats: str | None) -> "Explanation":

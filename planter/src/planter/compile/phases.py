@@ -8,6 +8,7 @@ import msgspec
 import planter_schemas as schemas
 from planter.compile.checks import check_expressions, is_templated, used_phases
 from planter.compile.cycles import shortest_cycle
+from planter.compile.placement import check_placement, placement_rules
 from planter.core.plan import (
     DEFAULT_BACKOFF,
     Backoff,
@@ -52,7 +53,7 @@ def compile_manifest(loaded: schemas.Loaded, target: str | None = None) -> Compi
     cycle = shortest_cycle({phase.id: phase.wait_for for phase in selected})
     if cycle is not None:
         return Compiled(None, (*loaded.problems, _cycle_problem(loaded, cycle)))
-    problems = check_expressions(loaded, selected)
+    problems = [*check_expressions(loaded, selected), *check_placement(loaded, selected)]
     if problems:
         return Compiled(None, (*loaded.problems, *problems))
     external = {phase.id: frozenset(phase.external) for phase in selected}
@@ -97,6 +98,7 @@ def _spec(phase: schemas.Phase, external: frozenset[str]) -> PhaseSpec:
         uses=used_phases(phase),
         foreach=_foreach(phase.foreach),
         cache=Cache(key=phase.cache.key, max_age_ms=phase.cache.max_age_ms) if phase.cache else None,
+        placement=placement_rules(phase),
     )
     digest = hashlib.sha256(_encoder.encode([spec, phase.extensions])).hexdigest()
     return msgspec.structs.replace(spec, digest=digest)

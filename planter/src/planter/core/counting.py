@@ -29,13 +29,13 @@ def release(session: Session, index: int, phase: PhaseState) -> None:
     count_out(session, limit.key if limit is not None else None)
     session.offered.discard(index)
     session.heard.pop(index, None)
-    unload(session, phase.runtime_id, phase.instance)
+    unload(session, phase.runtime_id, phase.instance, session.spec(index).slots)
 
 
-def unload(session: Session, runtime_id: str | None, instance: str | None) -> None:
-    """A runtime that was addressed has one attempt less."""
+def unload(session: Session, runtime_id: str | None, instance: str | None, slots: int) -> None:
+    """A runtime that was addressed has an attempt of so many slots less."""
     if runtime_id is not None and instance is not None:
-        left = session.load.get(runtime_id, 0) - 1
+        left = session.load.get(runtime_id, 0) - slots
         if left > 0:
             session.load[runtime_id] = left
         else:

@@ -375,7 +375,7 @@ def _phase_targeted(session: Session, event: e.PhaseTargeted, at: int) -> None:
         session.offered.add(index)
     else:
         phase.unmatched = False
-        session.load[event.runtime_id] = session.load.get(event.runtime_id, 0) + 1
+        session.load[event.runtime_id] = session.load.get(event.runtime_id, 0) + session.spec(index).slots
     arm(session, index, at + ACK_MS)
 
 
@@ -525,7 +525,7 @@ def _phase_expanded(session: Session, event: e.PhaseExpanded, at: int) -> None:
 
 def _attempt_stopped(session: Session, event: e.AttemptStopped, at: int) -> None:
     stopped = session.stopping.pop(event.phase_id)
-    unload(session, stopped.runtime_id, stopped.instance)
+    unload(session, stopped.runtime_id, stopped.instance, stopped.slots)
     count_out(session, stopped.key)
     arm_stops(session)
     index = session.graph.index.get(event.phase_id)

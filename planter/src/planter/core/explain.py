@@ -10,10 +10,10 @@ from typing import NamedTuple
 import msgspec
 
 from planter.core.conditions import needs_ended
-from planter.core.fleet import Fleet
+from planter.core.fleet import Fleet, slots_of
 from planter.core.gate import Gate, asks, is_gate
 from planter.core.items import listed_items
-from planter.core.placement import Removed, no_match, sift, wish
+from planter.core.placement import Preferred, Removed, no_match, preferences, sift, wish
 from planter.core.plan import TriggerRule
 from planter.core.session import PhaseState, Session
 from planter.core.status import PHASE_TERMINAL, SESSION_TERMINAL, PhaseStatus, SessionStatus
@@ -46,6 +46,8 @@ class Placement(NamedTuple):
     removed: tuple[Removed, ...]
     free: int
     """Runtimes that could take the phase now."""
+    preferred: tuple[Preferred, ...] = ()
+    """Of the runtimes that match, full or not, the first in the order of the phase's affinities."""
 
 
 class Explanation(NamedTuple):
@@ -311,14 +313,16 @@ def _placed(session: Session, fleet: Fleet, index: int, now: int) -> tuple[Place
         for runtime in sifted.left
         if (until := session.avoid.get((index, runtime.id), 0)) > now
     }
-    free = [r for r in sifted.left if fleet.free_for(session.id, session.load, r) > 0]
+    cost = slots_of(wanted)
+    free = [r for r in sifted.left if fleet.free_for(session.id, session.load, r) >= cost]
     able = [runtime for runtime in free if runtime.id not in rejected]
     removed = list(sifted.removed)
     if len(free) < len(sifted.left):
-        removed.append(Removed("slots", len(sifted.left) - len(free), "have no free slot"))
+        removed.append(Removed("slots", len(sifted.left) - len(free), _no_room(cost)))
     if len(able) < len(free):
         removed.append(Removed("rejected", len(free) - len(able), "rejected it a moment ago"))
-    placement = Placement(sifted.considered, tuple(removed), len(able))
+    preferred = preferences(sifted.left, wanted)[:SAMPLE_MAX]
+    placement = Placement(sifted.considered, tuple(removed), len(able), preferred)
     why = _limited(session, index)
     if index in session.looking:
         text = "an earlier result of the same content is looked for (x-cache)"
@@ -326,12 +330,18 @@ def _placed(session: Session, fleet: Fleet, index: int, now: int) -> tuple[Place
     if not free:
         many = len(sifted.left)
         text = f"every slot of the {many} matching runtime{'s are' if many > 1 else ' is'} in use"
+        if cost > 1:
+            text = f"it takes {cost} slots, and no matching runtime (of {many}) has so many free"
         why.append(Condition("placement.no_slot", text, phase.since, unblock="a phase ends, or more slots"))
     elif not able:
         until = min(until for name, until in rejected.items() if any(r.id == name for r in free))
         text = f"every runtime that is free rejected it: {phase.reason or 'no reason'}"
         why.append(Condition("placement.rejected", text, phase.since, until, "time, or another runtime"))
     return placement, why
+
+
+def _no_room(cost: int) -> str:
+    return "have no free slot" if cost == 1 else f"have fewer than {cost} free slots"
 
 
 def _limited(session: Session, index: int) -> list[Condition]:

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from planter.core.fleet import ANY_LABEL, Fleet, Requirement, Runtime, requirement
+from planter.core.constraints import described, holds
+from planter.core.fleet import ANY_LABEL, Fleet, Requirement, Runtime, liking, requirement
 from planter.core.gate import GATES
-from planter.core.plan import PhaseSpec
+from planter.core.plan import Constraint, PhaseSpec, PlacementRules
 
 _TEXT_MAX = 400
 _Test = Callable[[Runtime], bool]
@@ -34,7 +35,7 @@ class Sifted(NamedTuple):
 
 def sift(fleet: Fleet, wanted: Requirement) -> Sifted:
     """Take the registered runtimes through the constraints, one after the other."""
-    labels, kind, capabilities = wanted
+    labels, kind, capabilities, rules = wanted
     left = list(fleet.runtimes.values())
     considered = len(left)
     removed: list[Removed] = []
@@ -43,6 +44,8 @@ def sift(fleet: Fleet, wanted: Requirement) -> Sifted:
         if len(kept) < len(left):
             removed.append(Removed(constraint, len(left) - len(kept), text))
         left = kept
+    if rules is not None:
+        left = _by_rules(rules, left, removed)
     return Sifted(considered, tuple(removed), tuple(left))
 
 
@@ -54,6 +57,24 @@ def no_match(fleet: Fleet, wanted: Requirement) -> str:
     listed = ", ".join(f"{one.count} {one.text}" for one in sifted.removed)
     many = f"{sifted.considered} runtime{'' if sifted.considered == 1 else 's'}"
     return f"no registered runtime matches: of {many}, {listed}"[:_TEXT_MAX]
+
+
+class Preferred(msgspec.Struct, frozen=True):
+    """How much a phase prefers a runtime that could take it."""
+
+    runtime_id: str
+    score: float
+    """The weights of the affinities that hold, divided by all weights without their signs: -1 to 1."""
+
+
+def preferences(runtimes: Iterable[Runtime], wanted: Requirement) -> tuple[Preferred, ...]:
+    """The runtimes with what the phase's affinities say of them, best first; none when it has none."""
+    rules = wanted[3]
+    if rules is None or not rules.affinity:
+        return ()
+    total = sum(abs(one.weight) for one in rules.affinity) or 1
+    found = [Preferred(runtime.id, round(liking(runtime, rules) / total, 3)) for runtime in runtimes]
+    return tuple(sorted(found, key=lambda one: -one.score))
 
 
 class Gap(NamedTuple):
@@ -77,13 +98,22 @@ def gaps(fleet: Fleet, specs: Iterable[PhaseSpec]) -> list[Gap]:
 
 def wish(wanted: Requirement) -> str:
     """What a runtime must have, in words."""
-    labels, kind, capabilities = wanted
+    labels, kind, capabilities, rules = wanted
     parts = [f"executor {kind}" if kind else "a handler for its labels"]
     if labels:
         parts.append(f"labels {_listed(labels)}")
     if capabilities:
         parts.append(f"capabilities {', '.join(capabilities)}")
+    parts += described_rules(rules)
     return ", ".join(parts)[:_TEXT_MAX]
+
+
+def described_rules(rules: PlacementRules | None) -> list[str]:
+    """What the rules make a runtime need, in words."""
+    if rules is None:
+        return []
+    found = [described(one) for one in rules.constraints]
+    return found if rules.slots == 1 else [*found, f"at least {rules.slots} slots"]
 
 
 def _constraints(
@@ -115,6 +145,30 @@ def _constraints(
             _fits(handler, selector) and _has(runtime, labels, handler) for handler in runtime.handlers
         ),
     )
+
+
+def _by_rules(rules: PlacementRules, left: list[Runtime], removed: list[Removed]) -> list[Runtime]:
+    """Each constraint removes those that do not fulfil it, whichever others they do not fulfil either."""
+    attributes = {runtime.id: runtime.attributes() for runtime in left} if rules.constraints else {}
+    for one in rules.constraints:
+        kept = [runtime for runtime in left if holds(one, attributes[runtime.id])]
+        if len(kept) < len(left):
+            gone = {runtime.id for runtime in left}.difference(runtime.id for runtime in kept)
+            count, unset = len(gone), sum(one.label not in attributes[name] for name in gone)
+            removed.append(Removed("constraint", count, _why_not(one, count, unset)))
+        left = kept
+    kept = [runtime for runtime in left if runtime.slots >= rules.slots]
+    if len(kept) < len(left):
+        removed.append(Removed("size", len(left) - len(kept), f"have fewer than {rules.slots} slots in all"))
+    return kept
+
+
+def _why_not(one: Constraint, count: int, unset: int) -> str:
+    """A label that nobody has is more often misspelt than missing: it is said."""
+    text = f"do not fulfil {described(one)}"
+    if not unset or one.operator == "is_set":
+        return text
+    return f"{text} ({'they have' if unset == count else f'{unset} have'} no such label)"
 
 
 def _takes_new(runtime: Runtime) -> bool:

@@ -99,6 +99,33 @@ class Cache(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults
     max_age_ms: int | None = None
 
 
+class Constraint(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
+    """What a runtime's label must be (``x-constraints``); see ``core.constraints``."""
+
+    label: str
+    operator: str = "="
+    value: str = ""
+
+
+class Affinity(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
+    """What it had better be, or had better not (``x-affinity``)."""
+
+    label: str
+    operator: str = "="
+    value: str = ""
+    weight: int = 50
+    """-100 to 100."""
+
+
+class PlacementRules(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
+    """What a phase asks of its runtime beyond selector, executor and capabilities."""
+
+    constraints: tuple[Constraint, ...] = ()
+    affinity: tuple[Affinity, ...] = ()
+    slots: int = 1
+    """How many slots of the runtime an attempt takes (``x-slots``)."""
+
+
 class PhaseSpec(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """One unit of work, as the core needs it. ``run`` is opaque here: the runtime reads it."""
 
@@ -150,6 +177,13 @@ class PhaseSpec(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defa
     """Of one item of another phase: its value. No manifest has such a phase, see ``core.items``."""
     number: int = 0
     """Of one item: its place in the list, from 0."""
+    placement: PlacementRules | None = None
+    """None for the phases that ask for nothing of it: nearly all."""
+
+    @property
+    def slots(self) -> int:
+        """How many slots an attempt takes."""
+        return 1 if self.placement is None else self.placement.slots
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):

@@ -109,6 +109,7 @@ def carry_over(session: Session, before: Graph, phases: Sequence[PhaseState], du
                 phase.instance,
                 due,
                 limit.key if limit else None,
+                spec.slots,
             )
     session.touched = {moved[index]: None for index in session.touched if index in moved}
     session.heard = {
@@ -142,12 +143,12 @@ def _count_open(session: Session) -> None:
             if phase.instance is None:
                 session.offered.add(index)
             else:
-                _count(session, phase.runtime_id)
+                _count(session, phase.runtime_id, session.spec(index).slots)
     for one in session.stopping.values():
         if one.instance is not None:
-            _count(session, one.runtime_id)
+            _count(session, one.runtime_id, one.slots)
 
 
-def _count(session: Session, runtime_id: str | None) -> None:
+def _count(session: Session, runtime_id: str | None, slots: int) -> None:
     if runtime_id is not None:
-        session.load[runtime_id] = session.load.get(runtime_id, 0) + 1
+        session.load[runtime_id] = session.load.get(runtime_id, 0) + slots

@@ -103,6 +103,8 @@ class Stopping(msgspec.Struct, frozen=True, gc=False):
     """When it counts as stopped, whatever its runtime says."""
     key: str | None = None
     """It counts against the limit of the phases with this key, as long as it is out."""
+    slots: int = 1
+    """It takes so many of its runtime, as long as it is out."""
 
 
 class Session:
@@ -134,7 +136,7 @@ class Session:
         #: For each placement group, a heap of ``(-priority, order of arrival, index)`` of the ready phases.
         self.ready: list[list[tuple[int, int, int]]] = []
         self.arrivals = 0
-        #: Open attempts by runtime id.
+        #: Slots that open attempts take, by runtime id.
         self.load: dict[str, int] = {}
         #: Open attempts by concurrency key.
         self.at_work: dict[str, int] = {}

@@ -180,13 +180,13 @@ def _derive(session: Session) -> None:
         if phase.instance is None:
             session.offered.add(index)
         elif phase.runtime_id is not None:
-            session.load[phase.runtime_id] = session.load.get(phase.runtime_id, 0) + 1
+            session.load[phase.runtime_id] = session.load.get(phase.runtime_id, 0) + session.spec(index).slots
     for name, one in session.stopping.items():
         count_in(session, one.key)
         if name in session.graph.index:
             session.unmet[session.graph.index[name]] += 1
         if one.instance is not None and one.runtime_id is not None:
-            session.load[one.runtime_id] = session.load.get(one.runtime_id, 0) + 1
+            session.load[one.runtime_id] = session.load.get(one.runtime_id, 0) + one.slots
     for name, waiters in session.graph.waiters.items():
         if name not in session.known:
             for index in waiters:

@@ -5,7 +5,7 @@ from heapq import heappop, heappush
 from planter.core import effects as f
 from planter.core import events as e
 from planter.core.deadlines import arm
-from planter.core.fleet import Runtime
+from planter.core.fleet import Runtime, slots_of
 from planter.core.placement import no_match
 from planter.core.session import Session
 from planter.core.status import PhaseStatus
@@ -25,6 +25,7 @@ def target_ready(step: Step, targets_max: int) -> bool:
         matching = step.fleet.matching(session.graph.groups[number])
         unmatched = None if matching else no_match(step.fleet, session.graph.groups[number])
         free = {runtime.id: step.fleet.free_for(session.id, session.load, runtime) for runtime in matching}
+        tiers, cost = step.fleet.tiers(session.graph.groups[number]), slots_of(session.graph.groups[number])
         held_back: list[tuple[int, int, int]] = []
         while heap and left:
             if limit is not None and session.at_work.get(limit.key, 0) >= limit.max:
@@ -45,12 +46,12 @@ def target_ready(step: Step, targets_max: int) -> bool:
             if index in session.looking:
                 held_back.append(heappop(heap))  # there may be an earlier result
                 continue
-            chosen = _choose(step, index, matching, free) if matching else None
+            chosen = _choose(step, index, tiers, free, cost) if matching else None
             if matching and chosen is None:
-                if not any(count > 0 for count in free.values()):
+                if not any(count >= cost for count in free.values()):
                     break  # no slot is free: the rest of the group has to wait as well
                 held_back.append(heappop(heap))  # only runtimes that rejected it are free
-                arm(session, index, min(session.avoid[index, name] for name in free if free[name] > 0))
+                arm(session, index, min(session.avoid[index, name] for name in free if free[name] >= cost))
                 continue
             heappop(heap)
             left -= 1
@@ -58,7 +59,7 @@ def target_ready(step: Step, targets_max: int) -> bool:
                 step.emit(e.PhaseUnmatched(phase_id=session.spec(index).id, reason=unmatched))
             _target(step, index, chosen)
             if chosen is not None:
-                free[chosen.id] -= 1
+                free[chosen.id] -= cost
         for entry in held_back:
             heappush(heap, entry)
         if not left and heap:
@@ -66,11 +67,24 @@ def target_ready(step: Step, targets_max: int) -> bool:
     return is_left
 
 
-def _choose(step: Step, index: int, matching: tuple[Runtime, ...], free: dict[str, int]) -> Runtime | None:
-    """The matching runtime with most room, those that just rejected the phase left out."""
+def _choose(
+    step: Step, index: int, tiers: tuple[tuple[Runtime, ...], ...], free: dict[str, int], cost: int
+) -> Runtime | None:
+    """Of the runtimes with room those that are liked most, and of these the one with most room."""
+    for tier in tiers:
+        chosen = _roomiest(step, index, tier, free, cost)
+        if chosen is not None:
+            return chosen
+    return None
+
+
+def _roomiest(
+    step: Step, index: int, runtimes: tuple[Runtime, ...], free: dict[str, int], cost: int
+) -> Runtime | None:
+    """The runtime with most room, those that just rejected the phase left out."""
     best: Runtime | None = None
-    for runtime in matching:
-        if free[runtime.id] <= 0 or (best is not None and free[runtime.id] <= free[best.id]):
+    for runtime in runtimes:
+        if free[runtime.id] < cost or (best is not None and free[runtime.id] <= free[best.id]):
             continue
         if step.session.avoid and step.session.avoid.get((index, runtime.id), 0) > step.now:
             continue

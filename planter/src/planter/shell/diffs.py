@@ -43,6 +43,9 @@ _PATHS = {
     "concurrency": "x-concurrency",
     "foreach": "x-foreach",
     "cache": "x-cache",
+    "constraints": "x-constraints",
+    "affinity": "x-affinity",
+    "slots": "x-slots",
 }
 """Fields of a plan's phase, and where they stand in a manifest; others are called alike."""
 
@@ -178,9 +181,15 @@ def _leaves(spec: PhaseSpec) -> dict[str, Any]:
         plain.pop("failure", None)  # a handler that says nothing: its action is shown
     if plain.get("cache") == {}:
         plain["cache"] = True
+    for name, value in plain.pop("placement", {}).items():
+        if name == "slots":
+            plain[name] = value
+        else:
+            plain |= {f"{name}[{number}]": one for number, one in enumerate(value)}
     found: dict[str, Any] = {}
     for name, value in plain.items():
-        _flatten(_PATHS.get(name, name), value, found)
+        known, bracket, number = name.partition("[")
+        _flatten(f"{_PATHS.get(known, known)}{bracket}{number}", value, found)
     return found
 
 

@@ -5,6 +5,7 @@ from planter.core.fleet import Fleet
 from planter.core.session import Session
 from planter_protocol import messages
 from planter_protocol.codec import timestamp
+from planter_protocol.matching import PreferredRuntime
 
 
 def explanation_of_phase(session: Session, fleet: Fleet, index: int, now: int) -> messages.Explanation:
@@ -78,7 +79,10 @@ def _placement(found: Placement | None) -> messages.Placement | None:
         messages.RemovedRuntimes(constraint=one.constraint, count=one.count, text=one.text)
         for one in found.removed
     )
-    return messages.Placement(considered=found.considered, free=found.free, removed=removed)
+    preferred = tuple(PreferredRuntime(runtime_id=one.runtime_id, score=one.score) for one in found.preferred)
+    return messages.Placement(
+        considered=found.considered, free=found.free, removed=removed, preferred=preferred
+    )
 
 
 def _time(milliseconds: int) -> str | None:

@@ -194,4 +194,6 @@ def _runtime(beat: messages.Heartbeat) -> Runtime:
         executors=frozenset(beat.executors),
         capabilities=frozenset(beat.capabilities),
         takes_new=beat.state == "ready",
+        host=beat.host,
+        version=beat.version,
     )

@@ -33,6 +33,8 @@ def fleet_of(infos: Iterable[messages.RuntimeInfo]) -> Fleet:
                 executors=frozenset(info.executors),
                 capabilities=frozenset(info.capabilities),
                 takes_new=info.state == "ready",
+                host=info.host,
+                version=info.version,
             )
         )
     return fleet

@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from planter.core import effects as f
+from planter.core.plan import PhaseSpec
 from planter.core.session import Session
 from planter.core.status import PHASE_OPEN
 from planter.shell.failpoints import passing
@@ -22,12 +23,21 @@ from planter.shell.outbox import Outbox
 from planter.shell.results import Results
 from planter_protocol import assets, messages, subjects
 from planter_protocol.codec import encode, timestamp
+from planter_protocol.matching import LabelConstraint
 
 log = structlog.get_logger(__name__)
 
 _TARGETS_BYTES_MAX = 256 * 1024
 _PORTION = 500
 """Effects that are carried out before others get a turn: about ten milliseconds."""
+
+
+def _constraints(spec: PhaseSpec) -> tuple[LabelConstraint, ...]:
+    """For an open offer: whoever takes it has to see for himself whether he may."""
+    return tuple(
+        LabelConstraint(label=one.label, operator=one.operator, value=one.value)
+        for one in (spec.placement.constraints if spec.placement is not None else ())
+    )
 
 
 class Performer:
@@ -109,6 +119,8 @@ class Performer:
             details=phase.details,
             item=spec.item,
             index=None if spec.item is msgspec.UNSET else spec.number,
+            slots=spec.slots,
+            constraints=_constraints(spec) if phase.instance is None else (),
             dispatch_id=self._key.sign(session.id, spec.id, phase.attempt, phase.fence)
             if phase.instance is not None
             else None,  # an open offer is seen by everybody, so it carries no proof

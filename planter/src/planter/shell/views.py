@@ -5,6 +5,8 @@ from itertools import islice
 import msgspec
 
 from planter.core.gate import is_gate
+from planter.core.placement import described_rules
+from planter.core.plan import PhaseSpec
 from planter.core.session import PhaseState, Session
 from planter.core.status import PHASE_TERMINAL, PhaseStatus, SessionStatus
 from planter.core.step import full_limit, waits_for
@@ -82,13 +84,18 @@ def _why(session: Session, index: int, unmet: tuple[str, ...]) -> str | None:
         case PhaseStatus.READY if is_gate(spec):
             return full_limit(session, index)
         case PhaseStatus.READY:
-            return full_limit(session, index) or "every matching runtime is busy"
+            return full_limit(session, index) or _busy(spec)
         case PhaseStatus.TARGETED if phase.instance is None and not phase.accepted:
             labels = ", ".join(f"{key}={value}" for key, value in spec.labels.items()) or "(none)"
             kind = spec.kind or "(by labels)"
-            return f"offered openly: no registered runtime matches kind {kind}, labels {labels}"
+            rules = "".join(f", {text}" for text in described_rules(spec.placement))
+            return f"offered openly: no registered runtime matches kind {kind}, labels {labels}{rules}"
         case _:
             return None
+
+
+def _busy(spec: PhaseSpec) -> str:
+    return "every matching runtime is busy" + (f": it takes {spec.slots} slots" if spec.slots > 1 else "")
 
 
 def _size(phase: PhaseState) -> int:

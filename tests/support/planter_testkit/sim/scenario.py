@@ -13,7 +13,7 @@ from nats.errors import Error as NatsError
 from planter_protocol import PlanClient, ProtocolError, assets
 from planter_protocol.messages import Control
 from planter_testkit.sim.storage import Kept
-from planter_testkit.sim.world import Node, World
+from planter_testkit.sim.world import LARGE, Node, World
 
 FAULTS_SECONDS = 4.0
 """Faults begin within this time; by twice of it every one is over."""
@@ -25,6 +25,7 @@ TIMEOUTS = (
     {"scheduleToClose": "4s"},
     {"startToClose": "1s", "heartbeat": "500ms"},
 )
+LABELS: tuple[dict[str, str], ...] = ({}, {"size": "1"}, {"size": "2"}, {"size": "2", "disk": "ssd"})
 RULES = ("all_failed", "all_done", "one_success", "one_failed", "none_failed_min_one_success", "always")
 WALL_CLOCK = 1_800_000_000
 """When the simulated loop's clock stands at 0; a history begins a thousand seconds later."""
@@ -57,6 +58,10 @@ class Scenario:
         self.theme = _theme(draw, replicated=world.replicated)
         self.is_crowded = self.theme == "crowd"
         world.retain_seconds = draw.choice((1.0, 5.0)) if draw.random() < 0.1 else None
+        #: Drawn apart from all else, so that histories without rules are what they were.
+        self.place = random.Random(f"{world.behaviour_seed}/placement")
+        self.has_rules = not self.is_crowded and self.place.random() < 0.4
+        world.labels = LABELS if self.has_rules else ()
         self.sessions = [f"s{n}" for n in range(draw.choice((2, 4, 7) if self.is_crowded else (1, 1, 2, 3)))]
         self.confirmed: list[Sent] = []
         self.watched: list[Watched] = []
@@ -79,14 +84,14 @@ class Scenario:
             self._at(draw.random() * 0.1, self.world.start_runtime, f"runtime-{n}")
         client = self.world.client("client")
         for session in self.sessions:
-            manifest = random_manifest(draw, self.theme)
+            manifest = self._ruled(random_manifest(draw, self.theme))
             at = draw.random() * (0.05 if self.is_crowded else 1.5)
             self._at(at, self._spawn, client, self._submit(client, session, manifest))
             if draw.random() < 0.15:  # the same start twice, or another plan at the wrong moment
-                other = manifest if draw.random() < 0.5 else random_manifest(draw, self.theme)
+                other = manifest if draw.random() < 0.5 else self._ruled(random_manifest(draw, self.theme))
                 self._at(at + draw.random(), self._spawn, client, self._submit(client, session, other))
             for _ in range(draw.choice((1, 2)) if draw.random() < 0.25 else 0):  # edited while it runs
-                edited = edited_manifest(draw, manifest, self.theme)
+                edited = self._ruled(edited_manifest(draw, manifest, self.theme))
                 work = self._submit(client, session, edited, replan=True)
                 self._at(at + draw.random() * 3, self._spawn, client, work)
             for _ in range(draw.choice((2, 4) if self.theme == "lag" else (0, 0, 1, 3))):
@@ -130,6 +135,13 @@ class Scenario:
             if node.process.stopped:
                 world.loop.resume(node.process)
             node.client.heal()
+
+        if self.has_rules and not self.world.runtimes.get(LARGE):
+            self.world.start_runtime(LARGE)  # somebody sees to it that every phase finds its runtime
+
+    def _ruled(self, manifest: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The manifest with rules of placement for some of its phases."""
+        return [with_rules(self.place, phase) for phase in manifest] if self.has_rules else manifest
 
     def resume(self, sessions: Iterable[str]) -> None:
         """Somebody sees to it that no session stays paused. A command wakes: the others get none."""
@@ -426,6 +438,26 @@ def _gate(draw: random.Random) -> dict[str, Any]:
     if draw.random() < 0.3:
         asked |= {"expires": draw.choice(("500ms", "4s")), "onExpiry": draw.choice(("fail", "approve"))}
     return {"approval": asked}
+
+
+def with_rules(draw: random.Random, phase: dict[str, Any]) -> dict[str, Any]:
+    """The phase with what it asks of its runtime; a handler is told, so that it can see for itself."""
+    spec = dict(phase["spec"])
+    if draw.random() < 0.4 or "x-slots" in spec or {"wait", "approval"} & spec.get("x-run", {}).keys():
+        return phase
+    told: dict[str, int] = {"slots": draw.choice((1, 2, 3))}
+    spec["x-slots"] = told["slots"]
+    if draw.random() < 0.5:
+        told["size"] = draw.choice((1, 2))
+        spec["x-constraints"] = [{"label": "size", "operator": ">=", "value": told["size"]}]
+    if draw.random() < 0.5:
+        spec["x-affinity"] = [
+            {"label": "disk", "operator": "is_set", "weight": draw.choice((-100, 20))},
+            {"label": "size", "value": "1", "weight": draw.choice((-20, 100))},
+        ]
+    if "x-run" not in spec:
+        spec["x-run"] = {"with": told}
+    return {**phase, "spec": spec}
 
 
 def _conditions(draw: random.Random, needs: list[str], *, is_gate: bool) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from planter_testkit.sim.weather import Weather
 
 PARTITIONS = 2
 """Fewer than in life: a pull loop for each costs most of a history's time."""
+LARGE = "runtime-large"
+"""The runtime that has all that phases want."""
 RESTART_SECONDS = 0.3
 SYNC_SECONDS = 1.5
 """Two minutes in life; histories are shorter than that."""
@@ -73,6 +75,8 @@ class World:
         self.executions: list[Execution] = []
         #: What was seen to be wrong while it happened.
         self.seen_wrong: list[str] = []
+        #: Slots that the work of each life of a runtime takes, as the work itself counts them.
+        self.in_use: dict[str, int] = {}
         self.trace: list[str] = []
         self.behaviour_seed = draw.random()
         #: Confirmed writes were lost with the power: what they said cannot be asked for.
@@ -83,6 +87,8 @@ class World:
         self.retain_seconds: float | None = None
         #: What a runtime may have.
         self.slots: tuple[int, ...] = (1, 2, 4)
+        #: Labels from which each life of a runtime draws, where phases want some.
+        self.labels: tuple[dict[str, str], ...] = ()
         #: By how many milliseconds the clock of a process is ahead when it starts.
         self.skews: dict[str, int] = {}
         self._lives = 0
@@ -189,8 +195,8 @@ class World:
         settings = Settings(
             nats_url="sim",
             runtime_id=node.name,
-            slots=self.draw.choice(self.slots),
-            labels={"*": "*"},
+            slots=self.draw.choice(self.slots) if node.name != LARGE else max(self.slots),
+            labels={"*": "*", **self._labels(node.name)},
             executors=("noop",),
             workdir=Path("/"),
         )
@@ -201,17 +207,29 @@ class World:
             await agent.start()
             await asyncio.Event().wait()
 
+    def _labels(self, name: str) -> dict[str, str]:
+        if not self.labels:
+            return {}
+        return self.labels[-1] if name == LARGE else self.draw.choice(self.labels)
+
     def _work(self, node: Node) -> Callable[[PhaseContext], Coroutine[Any, Any, Any]]:
         """What phases do: last a while, then complete or fail, as the seed has it for this attempt."""
 
-        async def work(context: PhaseContext) -> Any:
-            name = f"{self.behaviour_seed}/{context.session}/{context.phase}"
-            habit = random.Random(name)
-            draw = random.Random(f"{name}/{context.fence}")
+        async def work(context: PhaseContext, slots: int = 1, size: int = 0) -> Any:
             execution = Execution(
                 context.session, context.phase, context.attempt, context.fence, node.process.name
             )
             self.executions.append(execution)
+            self._take(node, execution, slots, size)
+            try:
+                return await work_at(context, execution)
+            finally:
+                self.in_use[node.process.name] -= slots
+
+        async def work_at(context: PhaseContext, execution: Execution) -> Any:
+            name = f"{self.behaviour_seed}/{context.session}/{context.phase}"
+            habit = random.Random(name)
+            draw = random.Random(f"{name}/{context.fence}")
             fails = habit.choice((0.0, 0.0, 0.0, 0.4, 1.0))
             longest = habit.choice((0.01, 0.1, 0.5, 3.0))
             await anyio.sleep(draw.random() * longest)
@@ -223,6 +241,16 @@ class World:
             return {"by": node.process.name} if draw.random() < 0.3 else None
 
         return work
+
+    def _take(self, node: Node, execution: Execution, slots: int, size: int) -> None:
+        """I15: work runs where its labels are fulfilled, and no runtime has more of it than slots."""
+        assert node.agent is not None
+        settings = node.agent.settings
+        if int(settings.labels.get("size", "0")) < size:
+            self.seen_wrong.append(f"I15 placement: {execution} with labels {settings.labels}")
+        in_use = self.in_use[node.process.name] = self.in_use.get(node.process.name, 0) + slots
+        if in_use > settings.slots:
+            self.seen_wrong.append(f"I15 slots: {in_use} of {settings.slots} with {execution}")
 
     # -- the server ------------------------------------------------------------------------------
 

@@ -1,0 +1,33 @@
+"""What a phase asks of its runtime: checked, and in the core's words."""
+
+from collections.abc import Iterator, Sequence
+
+import planter_schemas as schemas
+from planter.core.constraints import value_fault
+from planter.core.plan import Affinity, Constraint, PlacementRules
+
+
+def placement_rules(phase: schemas.Phase) -> PlacementRules | None:
+    """The rules of a phase; None when it has none."""
+    if not phase.constraints and not phase.affinity and phase.slots == 1:
+        return None
+    return PlacementRules(
+        constraints=tuple(Constraint(one.label, one.operator, one.value) for one in phase.constraints),
+        affinity=tuple(Affinity(one.label, one.operator, one.value, one.weight) for one in phase.affinity),
+        slots=phase.slots,
+    )
+
+
+def check_placement(loaded: schemas.Loaded, phases: Sequence[schemas.Phase]) -> Iterator[schemas.Problem]:
+    """Everything that is wrong with the patterns and the version comparisons of these phases."""
+    for phase in phases:
+        rules = placement_rules(phase)
+        if rules is None:
+            continue
+        for name, listed in (("x-constraints", rules.constraints), ("x-affinity", rules.affinity)):
+            place = loaded.path_of_extension(phase.id, name)
+            for index, one in enumerate(listed):
+                if (fault := value_fault(one)) is not None:
+                    path, label = (*place, index, "value"), f"not a value of `{one.operator}`"
+                    message = f"`{one.value}` cannot be used: {fault}"
+                    yield loaded.problem(path, "PLT-1332", message, label=label)
