@@ -330,6 +330,12 @@ _EXTENSIONS = {
         "`container: {image: python:3.12-slim, command: [python, -V], entrypoint: [...], mount: /work, "
         "network: none, user: '1000', pull: missing, readOnly: true}`; only `image` is required.",
     ),
+    "PLT-1322": Explanation(
+        "x-run artifacts not usable",
+        "`artifacts: [report.html, 'out/*.csv']`: files of the folder that the phase runs in, as relative "
+        "paths in which `*` stands for a part of a name and `**` for any folders. Phases that start a "
+        "program can have them; handlers keep files with `ctx.artifact`.",
+    ),
 }
 
 CODES: dict[str, Explanation] = _READING | _SHAPE | _REFERENCES | _EXTENSIONS
