@@ -296,17 +296,25 @@ async def test_an_artifact_of_a_shell_phase_is_listed_and_fetched_with_its_diges
     assert "no file matches 'no*such'" in log
 
 
+STEPS = """
+from planter_runtime import keep_artifact
+
+def check():
+    keep_artifact("a/b.txt", b"from a child")
+    keep_artifact("steps.py", "steps.py")
+    raise ValueError("checked")
+"""
+
+
 async def test_a_failed_phase_keeps_its_artifacts_and_its_failure(tmp_path):
+    (tmp_path / "steps.py").write_text(STEPS)
     page = "/api/sessions/s/phases/report/artifacts/page.html"
     async with world(tmp_path) as it:
         found = await it.run(
             "s",
             phase("report", do="report"),
             phase("tests", **shell("echo bad > junit.xml; exit 3", artifacts=["junit.xml"])),
-            phase(
-                "python",
-                **{"x-run": {"python": "steps:check", "artifacts": ["steps.py"]}},
-            ),
+            phase("python", **{"x-run": {"python": "steps:check"}}),
         )
         listed = await it.client.artifacts("s")
         html = await it.api.http.get(page)
@@ -316,7 +324,10 @@ async def test_a_failed_phase_keeps_its_artifacts_and_its_failure(tmp_path):
     assert {name: one["status"] for name, one in found.items()} == dict.fromkeys(found, "failed")
     assert found["tests"]["reason"] == "the shell script exited with code 3"
     assert found["report"]["reason"] == "the tests failed"
+    assert found["python"]["reason"] == "ValueError: checked"
     assert [(one.phase_id, one.name) for one in listed] == [
+        ("python", "a/b.txt"),
+        ("python", "steps.py"),
         ("report", "page.html"),
         ("report", "text/report.txt"),
         ("tests", "junit.xml"),
