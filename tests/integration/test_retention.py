@@ -1,17 +1,19 @@
 """Ended sessions are purged by age and by number; their ids are not used again unnoticed."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from planter.shell import artifacts as sweeping
 from planter.shell import retention
 from planter.shell.daemon import Planner, PlannerOptions
-from planter_protocol import PlanClient, RequestRefused, assets, subjects
+from planter_protocol import PlanClient, RequestRefused, artifacts, assets, subjects
 from planter_protocol.client import ends_session
-from planter_protocol.reading import last_sequence
+from planter_protocol.reading import last_sequence, read_subject
 from planter_testkit.graphs import as_manifest
 from planter_testkit.nats import running_nats_server
 from planter_testkit.planners import judged
@@ -62,6 +64,76 @@ async def run(client: PlanClient, session: str) -> None:
     async for commit in client.watch(session, after=submitted.after):
         if ends_session(commit):
             return
+
+
+async def kept(client: PlanClient, session: str, data: bytes) -> artifacts.Artifact:
+    """Store an artifact as a runtime does."""
+    digest = artifacts.digest_of(data)
+    writer = artifacts.ObjectWriter(client.nc)
+    await writer.store(session, digest, artifacts.chunks_of(data))
+    found = artifacts.Artifact(
+        session_id=session,
+        phase_id="a",
+        attempt=1,
+        name=digest[-8:],
+        digest=digest,
+        bytes=len(data),
+        stored="2026-01-01T00:00:00.000Z",
+    )
+    await writer.list(found)
+    return found
+
+
+async def stored(client: PlanClient, stream: str) -> list[str]:
+    """What is left in a stream, as subjects."""
+    return [message.subject async for message in read_subject(client.nc, stream, ">")]
+
+
+async def test_artifacts_go_with_their_session_and_those_of_others_stay(tmp_path) -> None:
+    async with world(tmp_path, retain_sessions=1) as client:
+        await run(client, "one")
+        for data in (b"x" * 300_000, b"", b"y"):
+            await kept(client, "one", data)
+            await kept(client, "one-2", data)
+        await run(client, "two")
+        await purged(client, "one")
+        objects, index = await stored(client, artifacts.STREAM), await stored(client, artifacts.INDEX)
+        other = await client.artifacts("one-2")
+        content = [part async for part in client.object_bytes("one-2", artifacts.digest_of(b"x" * 300_000))]
+        gone = await client.artifacts("one")
+
+    assert len(objects) == 3 + 1 + 3  # chunks, and what the three objects are
+    assert {subject.split(".")[3] for subject in objects if ".C." in subject} == {"one-2"}
+    assert {subject.split(".")[2] for subject in index} == {"one-2"}
+    assert (len(other), gone) == (3, [])
+    assert b"".join(content) == b"x" * 300_000
+
+
+async def test_what_an_upload_left_is_swept_after_a_while_and_what_is_whole_stays(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(sweeping, "SWEEP_SECONDS", 0.05)
+    monkeypatch.setattr(sweeping, "ABANDONED_MS", 3_600_000)
+    old, young = "1000000000000-aaaa", f"{time.time_ns() // 1_000_000}-aaaa"
+    async with world(tmp_path, retain_sessions=1) as client:
+        await run(client, "one")
+        await run(client, "two")
+        await purged(client, "one")
+        monkeypatch.setattr(artifacts, "random_token", lambda _: "whole")
+        with monkeypatch.context() as past:
+            past.setattr(artifacts.time, "time_ns", lambda: 1_000_000_000_000 * 1_000_000)
+            whole = await kept(client, "two", b"whole")
+        left = "b" * 64
+        for session, token in (("one", old), ("two", old), ("two", young), ("never", old)):
+            await client.js.publish(artifacts.chunk_subject(session, left, token), b"part")
+        async with asyncio.timeout(20):
+            while len(found := await stored(client, artifacts.STREAM)) > 3:
+                await asyncio.sleep(0.02)
+        content = b"".join([part async for part in client.object_bytes("two", whole.digest)])
+
+    chunks = {subject.split(".C.")[1] for subject in found if ".C." in subject}
+    assert chunks == {f"two.{left}.{young}", f"two.{whole.digest[7:]}.1000000000000-whole"}
+    assert content == b"whole"
 
 
 async def purged(client: PlanClient, session: str) -> None:

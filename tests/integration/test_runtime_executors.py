@@ -82,8 +82,8 @@ async def test_a_program_leaves_its_result_in_a_file(tmp_path, isolation) -> Non
         ('ln -s /etc/passwd "$PLANTER_RESULT"', "Too many levels of symbolic links"),
         ('mkfifo "$PLANTER_RESULT"', "it is no file"),
         (
-            'printf %070000d 0 | sed "s/.*/\\"&\\"/" > "$PLANTER_RESULT"',
-            "the result has 70,002 bytes as JSON",
+            """{ printf '"'; head -c 16777216 /dev/zero | tr '\\0' x; printf '"'; } > "$PLANTER_RESULT" """,
+            "the result has 16,777,218 bytes as JSON",
         ),
     ],
 )
@@ -237,7 +237,7 @@ def broken(): raise ValueError("bad value")
 def never(): raise PermanentFailure("give up")
 def again(): raise TemporaryFailure("come back")
 def strange(): return {1, 2}
-def large(): return "x" * 70_000
+def large(): return "x" * 16_777_216
 def leaves(): sys.exit(3)
 def vanishes(): os._exit(0)
 """
@@ -253,7 +253,7 @@ def vanishes(): os._exit(0)
         ("never", {}, {"message": "give up", "kind": "exception", "retryable": False}),
         ("again", {}, {"message": "come back", "kind": "exception"}),
         ("strange", {}, {"message": "returned something that is not JSON", "retryable": False}),
-        ("large", {}, {"message": "the result has 70,002 bytes", "retryable": False}),
+        ("large", {}, {"message": "the result has 16,777,218 bytes", "retryable": False}),
         ("leaves", {}, {"message": "SystemExit: 3"}),
         ("vanishes", {}, {"message": "ended without a result"}),
         ("absent", {}, {"message": "has no function 'absent'", "kind": "refused", "retryable": False}),

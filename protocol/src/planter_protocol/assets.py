@@ -36,6 +36,13 @@ RESULTS_BUCKET = "PLANTER_RESULTS"
 """Results of phases with ``x-cache``, by their content: a cache, may be emptied at any time."""
 RESULTS_SECONDS = 30 * 24 * 3600.0
 MANIFESTS_BUCKET = "PLANTER_MANIFESTS"
+ARTIFACTS_BUCKET = "PLANTER_ARTIFACTS"
+"""Two of one name: objects (large results, artifacts), and keys that list the artifacts."""
+OBJECT_BUCKETS = {
+    MANIFESTS_BUCKET: "Planter: manifests and plans above the message limit",
+    ARTIFACTS_BUCKET: "Planter: large results and artifacts of phases, by session and digest",
+}
+"""Object stores, with what they are for."""
 
 PARTITIONS = 16
 """Of the inputs: as many planners as this can share the work. Fixed for the life of the stream."""
@@ -130,6 +137,12 @@ BUCKETS: tuple[api.KeyValueConfig, ...] = (
         ttl=RESULTS_SECONDS,
         direct=True,
     ),
+    api.KeyValueConfig(
+        bucket=ARTIFACTS_BUCKET,
+        description="Planter: which artifacts there are, by session, phase, attempt and name",
+        history=1,
+        direct=True,
+    ),
     api.KeyValueConfig(bucket=KEYS_BUCKET, description="Planter: keys of the planners", history=1),
 )
 
@@ -185,7 +198,7 @@ async def ensure(js: JetStreamContext, *, url: str = "", replicas: int = 1) -> N
         await asyncio.gather(
             *(_ensure_stream(js, config, replicas) for config in STREAMS),
             *(_ensure_bucket(js, config, replicas) for config in BUCKETS),
-            _ensure_objects(js, replicas),
+            *(_ensure_objects(js, bucket, text, replicas) for bucket, text in OBJECT_BUCKETS.items()),
         )
         # The same configuration again is not an error.
         await asyncio.gather(*(js.add_consumer(IN, partition_consumer(n)) for n in range(PARTITIONS)))
@@ -199,7 +212,7 @@ def names() -> Iterable[str]:
     """Every stream that Planter uses, the ones behind buckets included."""
     yield from (str(config.name) for config in STREAMS)
     yield from (f"KV_{config.bucket}" for config in BUCKETS)
-    yield f"OBJ_{MANIFESTS_BUCKET}"
+    yield from (f"OBJ_{bucket}" for bucket in OBJECT_BUCKETS)
 
 
 async def _ensure_stream(js: JetStreamContext, config: api.StreamConfig, replicas: int) -> None:
@@ -216,13 +229,13 @@ async def _ensure_bucket(js: JetStreamContext, config: api.KeyValueConfig, repli
         await _made(js, f"KV_{config.bucket}", js.create_key_value(config, replicas=replicas))
 
 
-async def _ensure_objects(js: JetStreamContext, replicas: int) -> None:
+async def _ensure_objects(js: JetStreamContext, bucket: str, description: str, replicas: int) -> None:
     try:
-        await js.stream_info(f"OBJ_{MANIFESTS_BUCKET}")
+        await js.stream_info(f"OBJ_{bucket}")
     except NotFoundError:
-        config = api.ObjectStoreConfig(description="Planter: manifests and plans above the message limit")
-        store = js.create_object_store(MANIFESTS_BUCKET, config, replicas=replicas)
-        await _made(js, f"OBJ_{MANIFESTS_BUCKET}", store)
+        config = api.ObjectStoreConfig(description=description)
+        store = js.create_object_store(bucket, config, replicas=replicas)
+        await _made(js, f"OBJ_{bucket}", store)
 
 
 async def _made(js: JetStreamContext, name: str, making: Coroutine[Any, Any, object]) -> None:

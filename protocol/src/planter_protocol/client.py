@@ -9,7 +9,7 @@ async with PlanClient.connected("nats://127.0.0.1:4222") as client:
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,12 +23,23 @@ from nats.js.errors import APIError, NoStreamResponseError
 from nats.js.errors import NotFoundError as JetStreamNotFound
 
 from planter_protocol import assets, headers, messages, subjects
+from planter_protocol.artifacts import (
+    RESOLVED_BYTES_MAX,
+    Artifact,
+    TooManyBytes,
+    find_artifact,
+    list_artifacts,
+    may_refer,
+    read_object,
+    resolve,
+)
 from planter_protocol.codec import MESSAGE_BYTES_MAX, check_size, decode, encode
 from planter_protocol.confirming import Confirmed
 from planter_protocol.connection import DEFAULT_URL, connect
 from planter_protocol.errors import (
     InvalidMessage,
     JetStreamUnavailable,
+    ObjectNotFound,
     PlannerUnavailable,
     RequestRefused,
     SessionNotFound,
@@ -253,8 +264,12 @@ class PlanClient:
 
     # -- queries ---------------------------------------------------------------------------------
 
-    async def get_state(self, session: str, *, timeout: float = 5.0) -> messages.SessionState:
+    async def get_state(
+        self, session: str, *, timeout: float = 5.0, with_results: bool = False
+    ) -> messages.SessionState:
         """The full state of a session, asked from a planner (large ones come in pages, put together here).
+
+        A large result is a reference in it, unless ``with_results``: see there.
 
         Raises:
             SessionNotFound: there is no such session.
@@ -265,7 +280,54 @@ class PlanClient:
         while state.next is not None:
             state = await self.get_state_page(session, state.next, timeout=timeout)
             phases.extend(state.phases)
+        if with_results:
+            phases = await self.with_results(session, phases)
         return msgspec.structs.replace(state, phases=tuple(phases))
+
+    async def with_results(
+        self, session: str, phases: Iterable[messages.PhaseState], bytes_max: int = RESOLVED_BYTES_MAX
+    ) -> list[messages.PhaseState]:
+        """Phases with their large results in the place of the references to them, as long as there is room.
+
+        Those that would make it more than ``bytes_max``, and those that are removed, stay references.
+        """
+        found: list[messages.PhaseState] = []
+        for phase in phases:
+            result = phase.result
+            if result is not msgspec.UNSET and may_refer(result):
+                with suppress(TooManyBytes, ObjectNotFound, InvalidMessage):
+                    result = msgspec.Raw(await resolve(self.nc, session, bytes(result), bytes_max))
+                    bytes_max -= len(bytes(result))
+            found.append(msgspec.structs.replace(phase, result=result))
+        return found
+
+    # -- artifacts -------------------------------------------------------------------------------
+
+    async def artifacts(self, session: str, phase: str | None = None) -> list[Artifact]:
+        """The files that the phases of a session have kept, or one phase and its items."""
+        return await list_artifacts(self.nc, session_id(session), phase)
+
+    async def artifact(self, session: str, phase: str, name: str, attempt: int | None = None) -> Artifact:
+        """One of them; without an attempt that of the last one that has kept it.
+
+        Raises:
+            RequestRefused: there is none (``artifact.unknown``).
+        """
+        found = await find_artifact(self.nc, session_id(session), phase, name, attempt)
+        if found is None:
+            of_attempt = "" if attempt is None else f" in attempt {attempt}"
+            text = f"phase {phase!r} of session {session} has kept no {name!r}{of_attempt}"
+            raise RequestRefused("artifact.unknown", text)
+        return found
+
+    def object_bytes(self, session: str, digest: str) -> AsyncGenerator[bytes]:
+        """The content of an artifact or a large result, in parts; to be believed when it has ended well.
+
+        Raises:
+            ObjectNotFound: the session has no such object.
+            ObjectBroken: its bytes do not have the digest.
+        """
+        return read_object(self.nc, session, digest)
 
     async def get_state_page(
         self, session: str, offset: int = 0, *, timeout: float = 5.0

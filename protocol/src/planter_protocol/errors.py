@@ -8,6 +8,9 @@ ProtocolError
     PlannerUnavailable   no planner answers on this server
     RequestRefused       a planner answered, and the answer is no
     SessionNotFound      no planner knows this session
+    ObjectNotFound       there is no such object in the bucket PLANTER_ARTIFACTS
+    ObjectBroken         what the bucket has of it are other bytes
+    ObjectNotStored      the bucket does not take it
 """
 
 from collections.abc import Sequence
@@ -78,3 +81,29 @@ class SessionNotFound(RequestRefused):
     def __init__(self, session: str) -> None:
         self.session = session
         super().__init__("session.unknown", f"session {session!r} is not known on this server")
+
+
+class ObjectNotFound(ProtocolError):
+    """No object with this name: it was removed with its session, or never stored."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"there is no object {name} in PLANTER_ARTIFACTS: it went with its session, or never was"
+        )
+
+
+class ObjectBroken(ProtocolError):
+    """The bytes are not those that the digest names."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        super().__init__(f"the object {name} in PLANTER_ARTIFACTS is broken: {reason}")
+
+
+class ObjectNotStored(ProtocolError):
+    """The bucket did not confirm a part of it."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        super().__init__(f"the object {name} cannot be stored in PLANTER_ARTIFACTS: {reason}")

@@ -122,7 +122,7 @@ class Report(Message, frozen=True):
     dispatch_id: str | None = None
     runtime_id: str | None = None
     result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    """What the work returned, as JSON, at most 64 KiB."""
+    """What the work returned, as JSON, at most 64 KiB; of more than that a reference: see ``artifacts``."""
     details: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     """With ``heartbeat``: how far the work is, as JSON, at most ``DETAILS_BYTES_MAX``."""
     error: Failure | None = None

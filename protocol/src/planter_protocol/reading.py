@@ -37,10 +37,14 @@ class Stored(NamedTuple):
     headers: dict[str, str]
 
 
-async def read_subject(nc: Client, stream: str, subject: str, *, start: int = 1) -> AsyncGenerator[Stored]:
+async def read_subject(
+    nc: Client, stream: str, subject: str, *, start: int = 1, batch_max: int = BATCH
+) -> AsyncGenerator[Stored]:
     """Every stored message of a subject (wildcards allowed) from a sequence on, oldest first.
 
     Ends at what the stream held when the last batch was asked for.
+
+    At most ``batch_max`` of them are in memory at a time.
 
     Every batch is checked to be whole: each message names the one before it, and so does the end.
 
@@ -49,7 +53,7 @@ async def read_subject(nc: Client, stream: str, subject: str, *, start: int = 1)
         ProtocolError: the server refuses, or no batch arrives whole.
     """
     while True:
-        batch, pending = await _read_whole_batch(nc, stream, subject, start)
+        batch, pending = await _read_whole_batch(nc, stream, subject, start, batch_max)
         for message in batch:
             yield message
         if not batch or pending == 0:
@@ -90,17 +94,21 @@ async def _request_one(nc: Client, stream: str, query: dict[str, object]) -> Sto
     return _stored(reply)
 
 
-async def _read_whole_batch(nc: Client, stream: str, subject: str, start: int) -> tuple[list[Stored], int]:
+async def _read_whole_batch(
+    nc: Client, stream: str, subject: str, start: int, batch_max: int
+) -> tuple[list[Stored], int]:
     for _ in range(_TRIES):
         try:
-            return await _read_batch(nc, stream, subject, start)
+            return await _read_batch(nc, stream, subject, start, batch_max)
         except _Torn:
             continue
     raise ProtocolError(f"reads of {stream} from sequence {start} on never arrive whole")
 
 
-async def _read_batch(nc: Client, stream: str, subject: str, start: int) -> tuple[list[Stored], int]:
-    query = msgspec.json.encode({"seq": start, "next_by_subj": subject, "batch": BATCH})
+async def _read_batch(
+    nc: Client, stream: str, subject: str, start: int, batch_max: int
+) -> tuple[list[Stored], int]:
+    query = msgspec.json.encode({"seq": start, "next_by_subj": subject, "batch": batch_max})
     inbox = nc.new_inbox()
     subscription = await nc.subscribe(inbox)
     try:

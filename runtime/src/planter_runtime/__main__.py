@@ -69,6 +69,8 @@ def _chosen(options: argparse.Namespace) -> "tuple[Settings, tuple[Handler, ...]
         workdir=workdir,
         isolation=options.isolation,
         secrets=dict(options.secret),
+        artifacts_max=options.artifacts_max,
+        artifact_bytes_max=options.artifact_bytes_max,
         drain_seconds=options.drain_timeout,
         lease_seconds=options.lease,
     )
@@ -96,6 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--secret", type=_secret, action="append", default=[], metavar="N=P", help="a file, or env:VARIABLE")
     add("--isolation", choices=_LEVELS, default="none", help="of every program, at least [none]")
+    add("--artifacts-max", type=_positive, default=100, metavar="N", help="files an attempt may keep [100]")
+    add("--artifact-bytes-max", type=_positive, default=1 << 30, metavar="N", help="bytes of them [1 GiB]")
     add("--drain-timeout", type=_seconds, default=30.0, metavar="S", help="for what runs at the end [30]")
     add("--lease", type=_lease, default=15.0, metavar="S", help="silence that means lost [15]")
     add("--workdir", type=_folder, default=Path(), metavar="DIR", help="where phases run [here]")

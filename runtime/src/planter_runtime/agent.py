@@ -25,6 +25,7 @@ from planter_protocol.confirming import Confirmed
 from planter_protocol.errors import InvalidMessage
 from planter_protocol.inline import subscribe_inline
 from planter_protocol.names import is_token, random_token
+from planter_runtime.artifacts import Artifacts
 from planter_runtime.attempts import AttemptKey, Attempts, PhaseKey, attempt_key
 from planter_runtime.errors import RunUnusable
 from planter_runtime.executors import Execution, executors_for
@@ -40,6 +41,7 @@ from planter_runtime.pulse import Details, Pulse
 from planter_runtime.sdk import Handler
 from planter_runtime.secrets import Mask
 from planter_runtime.settings import Settings
+from planter_runtime.storing import Store, ValuesMissing
 from planter_runtime.telling import Teller
 from planter_runtime.work import HANDLER, Work, read_work
 
@@ -110,6 +112,7 @@ class Agent:
         )
         confirmed = Confirmed(nc)
         self._outbox = Outbox(Publisher(confirmed, f"{settings.runtime_id}.{self.instance}.r"), tasks)
+        self._store = Store(nc, confirmed, settings.runtime_id)
         self._log_publisher = Publisher(confirmed, f"{settings.runtime_id}.{self.instance}.l")
 
     async def start(self) -> None:
@@ -266,12 +269,17 @@ class Agent:
 
         teller = Teller(publish)
         execution = Execution(
-            work, output, lambda told: self._beat_of(key, running, mask.details(told)), teller.tell
+            work,
+            output,
+            lambda told: self._beat_of(key, running, mask.details(told)),
+            teller.tell,
+            Artifacts(self.settings.artifacts_max, self.settings.artifact_bytes_max),
         )
         outcome = mask.outcome(await self._outcome(running, execution))
         if running.pulse is not None and running.pulse.unsent and not isinstance(outcome, Completed):
             self._send_beat(key, running)  # the next attempt goes on from there
         teller.close()
+        execution.artifacts.close()
         await output.close()
         log.debug("attempt.ended", session=key.session, phase=key.phase, outcome=type(outcome).__name__)
         del self._running[key]
@@ -307,7 +315,11 @@ class Agent:
         running.begin(work, anyio.current_time())
         with running.scope:
             try:
-                return await self._executors[work.kind].execute(execution)
+                execution.work = await self._store.with_values(work)
+                outcome = await self._executors[work.kind].execute(execution)
+                return await self._store.kept(execution, outcome)
+            except ValuesMissing as error:
+                return error.failure
             except Exception as error:
                 log.exception("executor.broken", kind=work.kind)
                 return failed(f"the runtime's own fault: {type(error).__name__}: {error}", "exception")

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from planter_runtime.progress import Told, encoded, told
@@ -42,6 +43,7 @@ class PhaseContext:
         write: Callable[[str, str], None],
         beat: Callable[[bytes | None], None],
         tell: Callable[[Told], None],
+        keep: Callable[[str, "bytes | str | PathLike[str]"], None],
         details: Any = None,
         item: Any = None,
         index: int | None = None,
@@ -59,6 +61,7 @@ class PhaseContext:
         self._write = write
         self._beat = beat
         self._tell = tell
+        self._keep = keep
         # Not from getLogger, which would keep one for every phase for ever.
         self.logger = logging.Logger(f"planter.{session}.{phase}")  # noqa: LOG001
         self.logger.addHandler(_ToPhaseLog(write))
@@ -86,6 +89,22 @@ class PhaseContext:
             ValueError: a number is negative or not finite.
         """
         self._tell(told(done, total, message))
+
+    def artifact(self, name: str, source: "bytes | str | PathLike[str]") -> None:
+        """Keep a file; from any thread, and whether the handler is async or not.
+
+        It is stored when the handler has ended, with a failure too; not after a timeout or cancellation.
+        A file is opened now and read then: it may be removed meanwhile, but not changed.
+
+        Args:
+            name: a relative path such as ``reports/summary.html``; a second one takes the place of the first.
+            source: the content itself, or the path of a file.
+
+        Raises:
+            ValueError: the name is not usable, it is no file, or there is more than an attempt may keep.
+            OSError: the file cannot be opened.
+        """
+        self._keep(name, source)
 
     def heartbeat(self, details: Any = None) -> None:
         """Say that the work goes on, and how far it is; from any thread, as often as is convenient.

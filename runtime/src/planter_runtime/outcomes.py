@@ -4,8 +4,8 @@ import msgspec
 
 from planter_protocol.messages import Failure
 
-RESULT_BYTES_MAX = 64 * 1024
-"""Largest result that a report carries, as JSON."""
+RESULT_BYTES_MAX = 16 * 1024 * 1024
+"""Largest result, as JSON; one of more than 64 KiB is stored beside its report (``storing``)."""
 FAILURE_TEXT_MAX = 2_000
 """Characters of a failure's message; the whole story is in the log."""
 
@@ -41,7 +41,7 @@ def completed(result: bytes) -> Outcome:
     """A completion with the JSON result, or the failure that says that it is too large."""
     if len(result) > RESULT_BYTES_MAX:
         size = f"{len(result):,} bytes as JSON, the limit is {RESULT_BYTES_MAX:,}"
-        remedy = "write it to a file or object store and return its place"
+        remedy = "keep it as an artifact (docs/artifacts.md), and return what others have to know of it"
         return failed(f"the result has {size}: {remedy}", "exception", retryable=False)
     return Completed(msgspec.Raw(result))
 

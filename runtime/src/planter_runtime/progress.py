@@ -1,10 +1,11 @@
-"""Heartbeats and progress from inside of a child process: for ``python`` phases, and any program of a phase.
+"""Heartbeats, progress and artifacts from a child process: for ``python`` phases, and any program of a phase.
 
 When the phase has a heartbeat timeout, ``PLANTER_HEARTBEAT`` is the path of a named pipe; each line that is
 written to it is a heartbeat: ``echo "row 7" > "$PLANTER_HEARTBEAT"``. ``PLANTER_DETAILS`` is what an earlier
 attempt said last, as JSON. ``PLANTER_PROGRESS`` is the path of another pipe, for lines that people see while
-they watch: ``echo "42/100 rows" > "$PLANTER_PROGRESS"``. Standard library only: every ``python`` phase may
-import this.
+they watch: ``echo "42/100 rows" > "$PLANTER_PROGRESS"``. Files in the folder ``PLANTER_ARTIFACTS`` are kept
+when the process has ended: ``cp report.html "$PLANTER_ARTIFACTS"``. Standard library only: every ``python``
+phase may import this.
 """
 
 import json
@@ -15,6 +16,7 @@ from typing import Any
 PIPE = "PLANTER_HEARTBEAT"
 DETAILS = "PLANTER_DETAILS"
 PROGRESS = "PLANTER_PROGRESS"
+ARTIFACTS = "PLANTER_ARTIFACTS"
 MESSAGE_LENGTH_MAX = 200
 Told = tuple[float, float | None, str | None]
 """How much is done, of how much, and a few words."""
@@ -53,6 +55,36 @@ def report_progress(done: float, total: float | None = None, message: str | None
     done, total, message = told(done, total, message)
     of_total = "" if total is None else f"/{total!r}"
     _write(PROGRESS, f"{done!r}{of_total} {message or ''}".replace("\n", " ").encode())
+
+
+def keep_artifact(name: str, source: "bytes | str | os.PathLike[str]") -> None:
+    """Keep a file of this phase; it is stored when the process has ended, however that was.
+
+    Nothing happens outside of a phase.
+
+    Args:
+        name: a relative path such as ``reports/summary.html``; a second one takes the place of the first.
+        source: the content itself, or the path of a file, which is copied now.
+
+    Raises:
+        ValueError: the name is not usable.
+        OSError: the file cannot be copied.
+    """
+    parts = name.split("/")
+    if "\0" in name or any(part in ("", ".", "..") for part in parts):
+        raise ValueError(f"{name!r} is no relative path that an artifact can have as its name")
+    folder = os.environ.get(ARTIFACTS)
+    if not folder:
+        return
+    path = os.path.join(folder, *parts)  # noqa: PTH118  (pathlib takes 10 ms that only we would need)
+    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+    if isinstance(source, bytes):
+        with open(path, "wb") as file:  # noqa: PTH123
+            file.write(source)
+        return
+    import shutil  # noqa: PLC0415  (likewise)
+
+    shutil.copyfile(source, path)
 
 
 def told(done: float, total: float | None, message: str | None) -> Told:

@@ -11,6 +11,7 @@ import msgspec
 
 from planter_protocol.connection import DEFAULT_URL
 from planter_protocol.names import random_token, runtime_id
+from planter_runtime.artifacts import BYTES_MAX, COUNT_MAX
 from planter_runtime.work import Isolation
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ class Settings(msgspec.Struct, frozen=True):
     """The least that every program and function gets."""
     secrets: dict[str, str] = {}
     """Where each secret is that phases may name: a file, or ``env:VARIABLE``."""
+    artifacts_max: int = COUNT_MAX
+    """Files that an attempt may keep."""
+    artifact_bytes_max: int = BYTES_MAX
+    """Of all of them together."""
     drain_seconds: float = DRAIN_SECONDS
     lease_seconds: float = LEASE_SECONDS
 

@@ -46,6 +46,8 @@ class HandlerRun(NamedTuple):
     """What it said with ``heartbeat``; None where it said only that it goes on."""
     progress: list[Told]
     """What it said with ``progress``: how much is done, of how much, and the message."""
+    artifacts: dict[str, bytes]
+    """What it kept with ``artifact``, by name."""
 
 
 def run_handler(
@@ -116,7 +118,10 @@ async def call_handler(  # noqa: PLR0913  (each is a fact of the attempt, with a
     outcome: Outcome = Cancelled("timed out")
     with anyio.move_on_after(timeout):
         outcome = await HandlerExecutor(runtime.handlers).execute(execution)
-    return _run_of(outcome, log.lines, beats, told)
+    sources = execution.artifacts.sources
+    artifacts = {name: source.read(0, source.size) for name, source in sources.items()}
+    execution.artifacts.close()
+    return _run_of(outcome, log.lines, beats, told)._replace(artifacts=artifacts)
 
 
 class _Log:
@@ -148,4 +153,4 @@ def _run_of(outcome: Outcome, lines: list[str], beats: list[Any], told: list[Tol
             error, retryable = failure.message, failure.retryable
         case Cancelled(message):
             error, retryable = message, True
-    return HandlerRun(status, result, error, retryable, lines, beats, told)
+    return HandlerRun(status, result, error, retryable, lines, beats, told, {})

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from planter_protocol.messages import Target
+from planter_runtime.artifacts import pattern_problem
 from planter_runtime.errors import RunUnusable
 
 RunKind = Literal["noop", "exec", "shell", "python", "http", "container"]
@@ -64,6 +65,8 @@ class Run(msgspec.Struct, frozen=True):
     """Folder of the Python environment that ``python`` means; None: the runtime's own."""
     limits: Limits = NO_LIMITS
     isolation: Isolation = "none"
+    artifacts: tuple[str, ...] = ()
+    """Files of the folder that it runs in to be kept, as patterns: ``out/*.csv``."""
 
     @property
     def kind(self) -> RunKind | None:
@@ -132,6 +135,9 @@ def read_work(target: Target, workdir: Path) -> Work:
         if folder and not _is_inside(workdir, folder):
             remedy = "name a folder inside, or an absolute one"
             raise RunUnusable(f"{key} {folder!r} leaves the work folder: {remedy}")
+    for pattern in run.artifacts:
+        if (problem := pattern_problem(pattern)) is not None:
+            raise RunUnusable(f"artifacts {pattern!r} names no files of the work folder: {problem}")
     return Work(target, run, workdir)
 
 

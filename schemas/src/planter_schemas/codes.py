@@ -360,6 +360,12 @@ _EXTENSIONS = {
         "x-slots not a number of slots",
         "A whole number from 1 to 1000: how many slots of its runtime an attempt takes, 1 unless given.",
     ),
+    "PLT-1324": Explanation(
+        "x-run artifacts not usable",
+        "`artifacts: [report.html, 'out/*.csv']`: files of the folder that the phase runs in, as relative "
+        "paths in which `*` stands for a part of a name and `**` for any folders. Phases that start a "
+        "program can have them; handlers keep files with `ctx.artifact`.",
+    ),
 }
 
 CODES: dict[str, Explanation] = _READING | _SHAPE | _REFERENCES | _EXTENSIONS

@@ -35,7 +35,7 @@ APPROVAL = KeyTable(
 )
 ON_EXPIRY = ("fail", "approve")
 APPROVERS_MAX = 100
-_SETTINGS = ("with", "env", "timeout", "cwd", "venv", "secrets", "limits", "isolation")
+_SETTINGS = ("with", "env", "timeout", "cwd", "venv", "secrets", "limits", "isolation", "artifacts")
 _EXTENSIONS = ("x-cache", "x-capabilities", "x-constraints", "x-affinity", "x-slots")
 _EXPRESSION = "${{"
 _YEARS = range(1970, 9_999)

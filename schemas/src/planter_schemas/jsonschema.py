@@ -390,6 +390,12 @@ def _run() -> Schema:
             "default": "none",
             "description": "files: it writes into the work folder only; strict: it sees little else.",
         },
+        "artifacts": {
+            "type": ["array", "string"],
+            "items": {"type": "string", "minLength": 1},
+            "description": "Files of its folder to keep, as patterns.",
+            "examples": [["report.html", "out/*.csv"]],
+        },
     }
     run = _object(
         "Run", "What the phase runs: one way, or arguments for a handler, and settings.", properties

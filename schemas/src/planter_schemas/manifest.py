@@ -115,6 +115,7 @@ class Run(_Frozen):
         venv: the folder of a Python environment to run with.
         limits: what it may use of the machine.
         isolation: what it can see and change.
+        artifacts: files of its folder to keep, as patterns.
         extensions: ``x-`` keys inside of ``x-run``.
     """
 
@@ -134,6 +135,7 @@ class Run(_Frozen):
     venv: str | None = None
     limits: RunLimits | None = None
     isolation: Isolation | None = None
+    artifacts: tuple[str, ...] = ()
     extensions: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -164,6 +166,8 @@ class Run(_Frozen):
             result["limits"] = self.limits.to_json()
         if self.isolation is not None:
             result["isolation"] = self.isolation
+        if self.artifacts:
+            result["artifacts"] = list(self.artifacts)
         return {**result, **self.extensions}
 
 

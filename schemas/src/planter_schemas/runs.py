@@ -25,10 +25,13 @@ from planter_schemas.values import (
 )
 
 RUN = KeyTable(
-    "x-run", [*RUN_KINDS, "with", "env", "timeout", "cwd", "venv", "secrets", "limits", "isolation"]
+    "x-run",
+    [*RUN_KINDS, "with", "env", "timeout", "cwd", "venv", "secrets", "limits", "isolation", "artifacts"],
 )
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 SECRET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}", re.ASCII)
+ARTIFACT = re.compile(r"(?!\.{1,2}(/|$))[^/\\\x00]+(/(?!\.{1,2}(/|$))[^/\\\x00]+)*")
+"""A pattern for files below a folder."""
 PYTHON_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
 
@@ -72,6 +75,8 @@ def _read_settings(context: Context, fields: Fields, found: dict[str, Any]) -> N
     if "isolation" in fields:
         place = fields.path_of("isolation")
         found["isolation"] = choice(context, fields.get("isolation"), place, "`isolation`", ISOLATION)
+    if "artifacts" in fields:
+        found["artifacts"] = _artifacts(context, fields)
     found["extensions"] = {
         key: free_value(context, item, (*fields.path, key)) for key, item in fields.extensions.items()
     }
@@ -158,6 +163,21 @@ def _secrets(context: Context, fields: Fields) -> dict[str, str]:
             hint = "write VARIABLE: name, such as API_TOKEN: deploy-token; the runtime says where that is"
             context.findings.add(Finding((*path, variable), "PLT-1320", message, hint=hint, at_key=True))
     return secrets
+
+
+def _artifacts(context: Context, fields: Fields) -> tuple[str, ...]:
+    path = fields.path_of("artifacts")
+    patterns = string_list(context, fields.get("artifacts"), path, "`artifacts`") or ()
+    if not any(kind in fields for kind in ("exec", "shell", "python", "container")):
+        message = "`artifacts` are files that a program leaves in its folder, and here is no program"
+        hint = "a handler keeps files with `ctx.artifact`"
+        context.findings.add(Finding(path, "PLT-1324", message, label="no program", hint=hint, at_key=True))
+    for number, pattern in enumerate(patterns):
+        if ARTIFACT.fullmatch(pattern) is None:
+            message = f"{shown(pattern)} names no files of the work folder"
+            hint = "write relative paths such as report.html, out/*.csv, logs/**/*.txt; no `..`"
+            context.findings.add(Finding((*path, number), "PLT-1324", message, label="not usable", hint=hint))
+    return patterns
 
 
 def _environment(context: Context, fields: Fields) -> dict[str, str]:

@@ -409,7 +409,7 @@ def test_an_account_that_allows_too_little_is_told_before_a_planner_starts():
     found = problems(changed(account=Account(5, (usage,)), streams=missing, consumers=Absence.MISSING))
 
     assert [finding.text for finding in found if finding.check == "storage"] == [
-        "3 streams are allowed, 10 are needed",
+        "3 streams are allowed, 12 are needed",
         "5 consumers are allowed, 16 are needed",
         "100 MiB are allowed, 256 MiB are reserved at once",
         "every stream must have a limit",

@@ -124,9 +124,9 @@ def test_cwd_is_inside_the_work_folder_or_absolute(tmp_path) -> None:
 
 
 def test_a_result_over_the_limit_is_a_failure_that_says_what_to_do() -> None:
-    outcome = completed(b'"%b"' % (b"x" * 70_000))
+    outcome = completed(b'"%b"' % (b"x" * 16_777_216))
 
-    assert "70,002 bytes" in outcome.failure.message
+    assert "16,777,218 bytes" in outcome.failure.message
     assert not outcome.failure.retryable
 
 

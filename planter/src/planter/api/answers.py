@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from planter_protocol import messages
+from planter_protocol.artifacts import Artifact
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -175,6 +176,12 @@ class ProblemKinds(Answer, frozen=True):
     """All problem types."""
 
     items: tuple[ProblemKind, ...]
+
+
+class ArtifactList(Answer, frozen=True):
+    """Files that phases have kept."""
+
+    items: tuple[Artifact, ...]
 
 
 # -- bodies of requests ----------------------------------------------------------------------------

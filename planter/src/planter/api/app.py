@@ -11,13 +11,13 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from planter import __version__
-from planter.api import document, pmp, sessions, system
+from planter.api import artifacts, document, pmp, sessions, system
 from planter.api.problems import Problem, explained, for_status
 from planter.api.site import Site
 from planter_protocol.errors import ProtocolError
 from planter_protocol.names import InvalidName
 
-_ROUTERS = (pmp.router, sessions.router, system.router)
+_ROUTERS = (pmp.router, artifacts.router, sessions.router, system.router)
 
 
 def make_app(site: Site | None) -> FastAPI:

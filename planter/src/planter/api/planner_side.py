@@ -166,6 +166,13 @@ class PlannerSide:
         """Sequence of the session's last log message, 0 when there is none."""
         return await last_sequence(self.nc, assets.LOGS, subjects.log(session))
 
+    async def known(self, session: str) -> int:
+        """As ``last_commit``; raises SessionNotFound when there is no such session."""
+        last = await self.last_commit(session)
+        if last == 0:
+            raise SessionNotFound(session)
+        return last
+
     def commits(self, session: str, after: int) -> AsyncGenerator[Stored]:
         """The commits so far, oldest first; close it."""
         return read_subject(self.nc, assets.JOURNAL, subjects.journal(session), start=after + 1)

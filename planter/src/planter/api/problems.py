@@ -36,6 +36,9 @@ KINDS: dict[str, Kind] = {
     "not_found": Kind(404, "There is no such resource", "the paths are in /openapi.json"),
     "session.unknown": Kind(404, "There is no such session", "GET /api/sessions lists what there is"),
     "phase.unknown": Kind(404, "There is no such phase", "GET /api/sessions/{id}/phases lists what there is"),
+    "artifact.unknown": Kind(
+        404, "There is no such artifact", "GET /api/sessions/{id}/artifacts lists what there is"
+    ),
     "plan.not_staged": Kind(404, "Nothing is staged", "stage a manifest with POST /plan?stage=true"),
     "method.not_allowed": Kind(405, "The method is not allowed here", "use one of those in the header Allow"),
     "conflict": Kind(409, "The session does not allow this now", "look at GET /status, then decide again"),
@@ -170,6 +173,8 @@ def explained(error: Exception) -> Problem | None:
             return error
         case errors.RequestRefused():
             return refusal(error)
+        case errors.ObjectNotFound():
+            return Problem("artifact.unknown", str(error))
         case errors.PlannerUnavailable():
             return Problem("planner.unavailable", "no planner answers on this NATS server")
         case errors.JetStreamUnavailable() | errors.ServerUnreachable():

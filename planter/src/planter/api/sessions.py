@@ -22,12 +22,11 @@ from planter.api.parameters import (
     NoneMatchHeader,
     SessionPath,
 )
-from planter.api.planner_side import PlannerSide, commit_item, log_item
+from planter.api.planner_side import commit_item, log_item
 from planter.api.problems import Problem
 from planter.api.site import site_of
 from planter.api.streams import EventStream, commit_events, log_events, resumed_after, wants_events
 from planter_protocol import messages
-from planter_protocol.errors import SessionNotFound
 from planter_protocol.names import ITEM_ID_LENGTH_MAX, is_of_phase
 
 router = APIRouter(prefix="/api/sessions", tags=["sessions"])
@@ -158,7 +157,7 @@ async def list_phases(  # noqa: PLR0913, PLR0917 (parameters of the request)
 async def get_phase(
     request: Request, session: SessionPath, phase: _PhasePath, if_none_match: NoneMatchHeader = None
 ) -> Response:
-    """Where one phase stands, its result included."""
+    """Where one phase stands, its result included, and whole, however large it is."""
     del if_none_match
     side = site_of(request).side
     offset: int | None = 0
@@ -166,7 +165,8 @@ async def get_phase(
         state = await side.page(session, offset)
         for found in state.phases:
             if found.phase_id == phase:
-                return tagged_answer(request, found)
+                (whole,) = await side.client.with_results(session, (found,))
+                return tagged_answer(request, whole)
         offset = state.next
     raise Problem("phase.unknown", f"session {session} has no phase {phase[:128]!r}")
 
@@ -191,7 +191,7 @@ async def list_events(
     """With `Accept: text/event-stream` everything after `Last-Event-ID`, then live until the session ends."""
     del last_event_id
     site = site_of(request)
-    last = await _known(site.side, session)
+    last = await site.side.known(session)
     if wants_events(request):
         after = resumed_after(request, after)
         if after == last and await site.side.is_over(session, after):
@@ -229,7 +229,7 @@ async def list_logs(  # noqa: PLR0913, PLR0917 (parameters of the request)
     """With `Accept: text/event-stream` everything after `Last-Event-ID`, then live until the session ends."""
     del last_event_id
     site = site_of(request)
-    await _known(site.side, session)
+    await site.side.known(session)
     last = await site.side.last_log(session)
 
     def wanted(item: messages.Log) -> bool:
@@ -289,14 +289,6 @@ async def control_session(request: Request, session: SessionPath) -> Response:
         events=tuple(str(event["type"]) for event in commit.events),
     )
     return json_answer(done)
-
-
-async def _known(side: PlannerSide, session: str) -> int:
-    """Journal sequence of the last commit; raises SessionNotFound when there is none."""
-    last = await side.last_commit(session)
-    if last == 0:
-        raise SessionNotFound(session)
-    return last
 
 
 # -- cursors -----------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from planter.cli import act, check, daemons, doctor, explain, look, plan, run
+from planter.cli import act, artifacts, check, daemons, doctor, explain, look, plan, run
 from planter.cli.exits import set_debug
 
 _EXIT_STATUSES = (
@@ -60,6 +60,7 @@ app.command()(look.sessions)
 app.command(no_args_is_help=True)(look.status)
 app.command(no_args_is_help=True)(look.events)
 app.command(no_args_is_help=True)(look.logs)
+app.command(no_args_is_help=True)(artifacts.artifacts)
 app.command(no_args_is_help=True)(act.control)
 app.command(no_args_is_help=True)(plan.plan)
 app.command(no_args_is_help=True)(plan.apply)

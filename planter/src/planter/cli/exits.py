@@ -174,6 +174,8 @@ def _protocol_error(error: BaseException) -> Explained | None:
             return Explained(text, None, Exit.USAGE)
         case errors.MessageTooLarge():
             return Explained(text, None, Exit.REFUSED)
+        case errors.ObjectNotFound():
+            return Explained(text, None, Exit.NOT_FOUND)
         case errors.ProtocolError():
             return Explained(text, None, Exit.NO)
         case _:

@@ -75,7 +75,8 @@ def status(
 
     Example: planter status nightly
     """
-    state, logs = run_async(lambda _: _status(session, nats))
+    is_json = output is Listing.JSON
+    state, logs = run_async(lambda _: _status(session, nats, with_results=is_json))
     if output is Listing.JSON:
         data_json(state)
         return Exit.OK
@@ -273,12 +274,12 @@ async def _sessions(nats: str | None) -> list[Any]:
         return list(await client.sessions())
 
 
-async def _status(session: str, nats: str | None) -> "tuple[SessionState, list[Log]]":
+async def _status(session: str, nats: str | None, *, with_results: bool) -> "tuple[SessionState, list[Log]]":
     from planter.cli.talk import connected, last_log, require_session  # noqa: PLC0415
 
     async with connected(nats) as client:
         await require_session(client, session)
-        state = await client.get_state(session)
+        state = await client.get_state(session, with_results=with_results)
         after = max(0, await last_log(client, session) - _RECENT)
         return state, [message async for _, message in client.logs(session, after=after)]
 

@@ -7,13 +7,14 @@ bounds what an evaluation may cost; see docs/adr/0003.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
 from planter.core.conditions import ExpressionFailed
+from planter.core.large import LargeResult
 
 if TYPE_CHECKING:
     from cel_expr_python import cel
@@ -23,6 +24,9 @@ _STRING = r"""r?(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
 _REFERENCE = re.compile(
     rf"""(?<![\w.])phases\s*(?:\.\s*(?P<name>[A-Za-z_]\w*)|\[\s*(?P<quoted>{_STRING})\s*\])|(?P<text>{_STRING})"""
 )
+_OF_RESULT = re.compile(r"""(?!\s*(?:\.\s*|\[\s*["'])(?:status|attempt)\b)""")
+"""What follows a phase in an expression, unless it is harmless."""
+_WHOLE_RESULT = re.compile(r"""\s*(?:\.\s*result|\[\s*["']result["']\s*\])\s*""")
 _MESSAGE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 EXPRESSION_LENGTH_MAX = 4_096
 _CACHED = 4_096
@@ -68,11 +72,8 @@ def named_phases(text: str) -> tuple[str, ...]:
     """Ids of the phases that an expression names: ``phases.ID`` or ``phases["ID"]``, in order, once each."""
     found: dict[str, None] = {}
     for match in _REFERENCE.finditer(text):
-        if match["name"] is not None:
-            found[match["name"]] = None
-        elif match["quoted"] is not None:
-            value = _compiled(match["quoted"]).eval(data={}).plain_value()
-            found[str(value)] = None
+        if (name := _named(match)) is not None:
+            found[name] = None
     return tuple(found)
 
 
@@ -122,7 +123,8 @@ class CelReckoner:
     def filled(self, run: bytes, variables: Mapping[str, object]) -> bytes:
         """``x-run`` with its expressions replaced.
 
-        In ``with`` and ``noop`` a string that is nothing but an expression becomes its value, of any type.
+        In ``with`` and ``noop`` a string that is nothing but an expression becomes its value, of any type,
+        and a large result its reference.
         """
         given: dict[str, Any] = msgspec.json.decode(run)
         for key, value in given.items():
@@ -150,7 +152,9 @@ def _filled_text(text: str, variables: Mapping[str, object], *, keeps_type: bool
         return text
     whole = _TEMPLATE.fullmatch(text)
     if whole is not None and whole[1].count("${{") == 0 and keeps_type:
-        return _value(whole[1].strip(), variables)
+        text = whole[1].strip()
+        large = _large_results(variables)
+        return large[name].value if (name := _handed_on(text)) in large else _value(text, variables)
     return _TEMPLATE.sub(lambda match: _as_text(_value(match[1].strip(), variables)), text)
 
 
@@ -162,6 +166,9 @@ def _value(text: str, variables: Mapping[str, object]) -> object:
     """The value of an expression, as JSON knows it."""
     from cel_expr_python import cel  # noqa: PLC0415
 
+    if large := _large_results(variables):
+        _refuse_large(text, large)
+        variables = {**variables, "phases": _without_results(variables, large)}
     try:
         found = _compiled(text).eval(data=variables)
         failed = found.type() == cel.Type.ERROR
@@ -172,6 +179,46 @@ def _value(text: str, variables: Mapping[str, object]) -> object:
     if failed:
         raise ExpressionFailed(f"{text}: {_reason(str(found.value()))}")
     return value
+
+
+def _large_results(variables: Mapping[str, object]) -> dict[str, LargeResult]:
+    phases = cast("dict[str, dict[str, object]]", variables.get("phases", {}))
+    found = ((name, phase.get("result")) for name, phase in phases.items())
+    return {name: result for name, result in found if isinstance(result, LargeResult)}
+
+
+def _without_results(variables: Mapping[str, object], large: Container[str]) -> dict[str, object]:
+    phases = cast("dict[str, dict[str, object]]", variables["phases"])
+    return {
+        name: {key: value for key, value in phase.items() if key != "result" or name not in large}
+        for name, phase in phases.items()
+    }
+
+
+def _refuse_large(text: str, large: Mapping[str, LargeResult]) -> None:
+    """It would be evaluated as if there were nothing: that must never look like an answer."""
+    for match in _REFERENCE.finditer(text):
+        name = _named(match)
+        if name is not None and name in large and _OF_RESULT.match(text, match.end()):
+            raise ExpressionFailed(
+                f"{text}: the result of {name} has {large[name].bytes:,} bytes, too many for expressions; "
+                f"it can be handed on whole, as a value of `with`. Let {name} return what is asked for, and "
+                f"keep the rest as an artifact"
+            )
+
+
+def _handed_on(text: str) -> str | None:
+    """The phase whose result an expression is, and nothing else."""
+    match = _REFERENCE.match(text)
+    if match is None or _WHOLE_RESULT.fullmatch(text, match.end()) is None:
+        return None
+    return _named(match)
+
+
+def _named(match: re.Match[str]) -> str | None:
+    if match["name"] is not None:
+        return match["name"]
+    return None if match["quoted"] is None else str(_compiled(match["quoted"]).eval(data={}).plain_value())
 
 
 @lru_cache(_CACHED)

@@ -14,6 +14,7 @@ from planter.core import events as e
 from planter.core.attempts import fail_phase
 from planter.core.caching import cache_key
 from planter.core.foreach import expand, gather, leave_out
+from planter.core.large import keys_of, large_result, may_be_large
 from planter.core.plan import PhaseSpec, TriggerRule
 from planter.core.session import Session
 from planter.core.status import PHASE_TERMINAL, PhaseStatus
@@ -30,7 +31,10 @@ class ExpressionFailed(Exception):
 
 
 class Reckoner(Protocol):
-    """Evaluates expressions. A function of its arguments alone: no clock, no environment."""
+    """Evaluates expressions. A function of its arguments alone: no clock, no environment.
+
+    A result that is a ``LargeResult`` can only be handed on whole, as a value of ``with``.
+    """
 
     def condition(self, text: str, variables: Mapping[str, object]) -> bool:
         """The value of an ``x-when``; ExpressionFailed when it has none, or another than true or false."""
@@ -187,6 +191,8 @@ def missing_outputs(spec: PhaseSpec, result: msgspec.Raw | msgspec.UnsetType) ->
     if not spec.outputs:
         return ()
     value: object = None if result is msgspec.UNSET else msgspec.json.decode(result)
+    if (keys := keys_of(value)) is not None:
+        return tuple(name for name in spec.outputs if name not in keys)
     return tuple(name for name in spec.outputs if not isinstance(value, dict) or name not in value)
 
 
@@ -284,7 +290,9 @@ def _result(step: Step, index: int) -> object:
         return None
     known = step.values.get(index)
     if known is None or known[0] is not given:
-        known = step.values[index] = given, msgspec.json.decode(given)
+        value = msgspec.json.decode(given)
+        large = large_result(value) if may_be_large(given) else None
+        known = step.values[index] = given, value if large is None else large
     return known[1]
 
 

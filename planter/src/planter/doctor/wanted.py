@@ -14,8 +14,9 @@ _DAY = 86_400 * _NS
 
 IN, JOURNAL = assets.IN, assets.JOURNAL
 OBJECTS = f"OBJ_{assets.MANIFESTS_BUCKET}"
+ARTIFACTS = f"OBJ_{assets.ARTIFACTS_BUCKET}"
 KEYS = f"KV_{assets.KEYS_BUCKET}"
-ESSENTIAL = (IN, JOURNAL, OBJECTS, KEYS)
+ESSENTIAL = (IN, JOURNAL, OBJECTS, ARTIFACTS, KEYS)
 """What cannot be made again from something else; listings, logs and dead letters could be lost."""
 
 
@@ -45,7 +46,7 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 _ALL = tuple(assets.names())
-_KEPT = (IN, JOURNAL, OBJECTS, KEYS, f"KV_{assets.SESSIONS_BUCKET}")
+_KEPT = (IN, JOURNAL, OBJECTS, ARTIFACTS, KEYS, f"KV_{assets.SESSIONS_BUCKET}")
 
 STREAM_RULES: tuple[Rule, ...] = (
     Rule(
@@ -226,7 +227,8 @@ class Difference(msgspec.Struct, frozen=True):
 
 def wanted_streams() -> dict[str, dict[str, Any]]:
     """The configuration of every stream, with NATS's own names; buckets as nats-py makes them."""
-    configs = [*assets.STREAMS, *(_of_bucket(bucket) for bucket in assets.BUCKETS), _of_objects()]
+    configs = [*assets.STREAMS, *(_of_bucket(bucket) for bucket in assets.BUCKETS)]
+    configs += [_of_objects(bucket) for bucket in assets.OBJECT_BUCKETS]
     return {str(config.name): config.as_dict() for config in configs}
 
 
@@ -309,10 +311,9 @@ def _of_bucket(config: api.KeyValueConfig) -> api.StreamConfig:
     )
 
 
-def _of_objects() -> api.StreamConfig:
-    bucket = assets.MANIFESTS_BUCKET
+def _of_objects(bucket: str) -> api.StreamConfig:
     return api.StreamConfig(
-        name=OBJECTS,
+        name=f"OBJ_{bucket}",
         subjects=[f"$O.{bucket}.C.>", f"$O.{bucket}.M.>"],
         retention=api.RetentionPolicy.LIMITS,
         storage=api.StorageType.FILE,

@@ -20,6 +20,7 @@ from nats.js import JetStreamContext
 from planter.core import Fleet, Session
 from planter.core.inputs import LookedUp, PassedOn
 from planter.core.status import SESSION_TERMINAL, SessionStatus
+from planter.shell.artifacts import ArtifactSweeper
 from planter.shell.assignment import Assignment
 from planter.shell.bare import BareListener
 from planter.shell.clock import monotonic_ms
@@ -150,6 +151,7 @@ class Planner:
         self._records = RecordWriter(nc, js)
         self._bare = BareListener(nc, js)
         self._retention = Retention(nc, self._host, options.retain_seconds, options.retain_sessions)
+        self._artifacts = ArtifactSweeper(nc, js, self._host.owns)
         self._queries = Queries(nc, js, self._host, self._fleet, self._info)
         self._service = services.Service(
             nc,
@@ -190,6 +192,7 @@ class Planner:
         tasks.start_soon(self._records.run)
         tasks.start_soon(self._snapshots.run)
         tasks.start_soon(self._retention.run)
+        tasks.start_soon(self._artifacts.run)
         self._outbox.start(tasks)
         self._results.start(tasks)
         tasks.start_soon(ConnectionWatch(self._nc, self.id).run)

@@ -16,6 +16,7 @@ from planter.core import effects as f
 from planter.core.plan import PhaseSpec
 from planter.core.session import Session
 from planter.core.status import PHASE_OPEN
+from planter.shell.artifacts import remove_artifacts
 from planter.shell.failpoints import passing
 from planter.shell.gates import gate_of, reason_of
 from planter.shell.keys import DispatchKey
@@ -23,6 +24,7 @@ from planter.shell.outbox import Outbox
 from planter.shell.results import Results
 from planter_protocol import assets, messages, subjects
 from planter_protocol.codec import encode, timestamp
+from planter_protocol.errors import ProtocolError
 from planter_protocol.matching import LabelConstraint
 
 log = structlog.get_logger(__name__)
@@ -178,9 +180,10 @@ class Performer:
             await self._js.purge_stream(assets.LOGS, subject=subjects.log(session.id))
             notifications = subjects.notification(session.id, "*", "*")
             await self._js.purge_stream(assets.NOTIFICATIONS, subject=notifications)
+            await remove_artifacts(self._nc, self._js, session.id)
             snapshot = assets.snapshot_subject(session.id, "*")
             await self._js.purge_stream(f"KV_{assets.SNAPSHOTS_BUCKET}", subject=snapshot)
             # The listing comes last: as long as the session is in it, the next sweep tries again.
             await self._js.purge_stream(f"KV_{bucket}", subject=f"$KV.{bucket}.{session.id}")
-        except (TimeoutError, NatsError) as error:
+        except (TimeoutError, NatsError, ProtocolError) as error:
             log.info("retention.unfinished", session=session.id, error=str(error) or type(error).__name__)

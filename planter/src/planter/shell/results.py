@@ -15,6 +15,7 @@ from nats.errors import Error as NatsError
 
 from planter.core import effects as f
 from planter.core.inputs import LookedUp
+from planter.core.large import may_be_large
 from planter_protocol import ProtocolError, assets
 from planter_protocol.reading import last_message
 
@@ -53,7 +54,12 @@ class Results:
         self._questions.put_nowait((session_id, effect))
 
     async def remember(self, session_id: str, effect: f.Remember, now: int) -> None:
-        """Keep a result; unconfirmed, for it can be made again."""
+        """Keep a result; unconfirmed, for it can be made again. A large one is its session's: not kept."""
+        if may_be_large(effect.result):
+            log.info(
+                "result.not_kept", session=session_id, phase=effect.phase_id, reason="too large for x-cache"
+            )
+            return
         kept = _Kept(source=f"{session_id}/{effect.phase_id}", made=now, result=effect.result)
         await self._nc.publish(_subject(effect.key), _encoder.encode(kept))
 

@@ -21,6 +21,7 @@ import structlog
 
 from planter_protocol.messages import Failure
 from planter_protocol.names import random_token
+from planter_runtime.artifacts import FOLDER
 from planter_runtime.executors.engine import (
     CONFLICT,
     NOT_FOUND,
@@ -42,7 +43,15 @@ from planter_runtime.executors.process import (
     unwrapped,
 )
 from planter_runtime.executors.pump import LAST_WORDS_SECONDS_MAX, Pump
-from planter_runtime.executors.results import VARIABLE, read_result, result_file
+from planter_runtime.executors.results import (
+    VARIABLE,
+    arguments_for,
+    artifact_folder,
+    base_of,
+    collect,
+    read_result,
+    result_file,
+)
 from planter_runtime.outcomes import Failed, Outcome, cut, failed, with_last_line
 from planter_runtime.secrets import Secrets, SecretUnusable
 from planter_runtime.settings import engine_url
@@ -97,6 +106,8 @@ class ContainerExecutor:
             return (
                 "x-run.cwd is no folder of the container: write an absolute one, or `mount` the work folder"
             )
+        if work.run.artifacts and wanted.mount is None:
+            return "x-run.artifacts are files of the work folder: `mount` it, or use PLANTER_ARTIFACTS"
         if work.run.venv:
             return "x-run.container takes no `venv`: its Python is that of its image"
         return self._secrets.problem(work.run.secrets.values())
@@ -123,6 +134,9 @@ class ContainerExecutor:
             engine = await stack.enter_async_context(Engine(engine_url() or ""))
             await self._clean(engine)
             result = _for_everybody(stack.enter_context(result_file()))
+            folder = None if wanted.mount is None else _base(execution.work)
+            base = stack.enter_context(base_of(execution.work, folder))
+            variables |= arguments_for(execution.work, result, Path(RESULT_FOLDER) / result.name)
             folders = {RESULT_FOLDER: result.parent}
             for pipe in await stack.enter_async_context(_listening(execution)):
                 place = f"/{pipe.variable.lower().replace('_', '-')}"
@@ -131,17 +145,20 @@ class ContainerExecutor:
             config = self._config(execution.work, wanted, variables, folders)
             config["HostConfig"]["Ulimits"] = await _ulimits(engine, execution.work.run.limits)
             container = await _created(engine, config, wanted, execution)
-            return await _run(engine, container, wanted, execution, result)
+            try:
+                return await _run(engine, container, wanted, execution, result)
+            finally:
+                await collect(execution, result, base)
 
     def _variables(self, execution: Execution) -> dict[str, str]:
         run = execution.work.run
         assert run is not None
         return {
-            "PLANTER_WITH": bytes(run.arguments).decode(),
             **identity(execution.work),
             **run.env,
             **self._secrets.of_attempt(run.secrets, execution.log.mask),
             VARIABLE: f"{RESULT_FOLDER}/result.json",
+            FOLDER: f"{RESULT_FOLDER}/artifacts",
         }
 
     def _config(
@@ -344,9 +361,16 @@ async def _patiently(call: Callable[[], Awaitable[None]]) -> None:
 def _for_everybody(result: Path) -> Path:
     """A place in a folder below: the users of a container are not ours."""
     folder = result.parent / "box"
-    folder.mkdir()
-    folder.chmod(0o777)
+    for place in (folder, artifact_folder(folder / result.name)):
+        place.mkdir(exist_ok=True)
+        place.chmod(0o777)
     return folder / result.name
+
+
+def _base(work: Work) -> Path:
+    """Where its files are on our side; an absolute ``cwd`` is a folder of the container alone."""
+    assert work.run is not None
+    return work.workdir if not work.run.cwd or Path(work.run.cwd).is_absolute() else work.folder
 
 
 async def _ulimits(engine: Engine, limits: Limits) -> list[dict[str, Any]]:

@@ -1,16 +1,28 @@
 """``{exec: [program, argument, ...]}``: a program without a shell."""
 
+from planter_runtime.artifacts import FOLDER
 from planter_runtime.executors.command import NotDone
 from planter_runtime.executors.executor import Execution
 from planter_runtime.executors.process import outcome_of
 from planter_runtime.executors.programs import Programs
-from planter_runtime.executors.results import VARIABLE, read_result, result_file
+from planter_runtime.executors.results import (
+    VARIABLE,
+    arguments_for,
+    artifact_folder,
+    base_of,
+    collect,
+    read_result,
+    result_file,
+)
 from planter_runtime.outcomes import Outcome, with_last_line
 from planter_runtime.work import Work
 
 
 class ExecExecutor:
-    """Arguments are in ``PLANTER_WITH``, as JSON; a result goes into the file named by ``PLANTER_RESULT``."""
+    """Arguments are in ``PLANTER_WITH``, as JSON; a result goes into the file named by ``PLANTER_RESULT``,
+
+    and files that are to be kept go into the folder named by ``PLANTER_ARTIFACTS``.
+    """
 
     def __init__(self, programs: Programs) -> None:
         self._programs = programs
@@ -30,15 +42,16 @@ class ExecExecutor:
         """Run a program for an attempt; ``shown`` names it in messages."""
         run = execution.work.run
         assert run is not None
-        more = {"PLANTER_WITH": bytes(run.arguments).decode()}
-        with result_file() as result:
+        with result_file() as result, base_of(execution.work, execution.work.folder) as base:
+            more = {VARIABLE: str(result), FOLDER: str(artifact_folder(result))}
+            more |= arguments_for(execution.work, result)
             try:
-                command = self._programs.command(
-                    execution, argv, {**more, VARIABLE: str(result)}, writable=(result.parent,)
-                )
+                command = self._programs.command(execution, argv, more, writable=(result.parent,))
                 status = await self._programs.run(command, execution)
             except NotDone as error:
+                await collect(execution, result, base)
                 return error.failure
+            await collect(execution, result, base)
             if status == 0:
                 return read_result(result)
         return with_last_line(outcome_of(status, shown, run.limits), execution.log.last_error_line)

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import anyio
 
+from planter_runtime.artifacts import Artifacts
 from planter_runtime.outcomes import Outcome
 from planter_runtime.phase_log import PhaseLog
 from planter_runtime.progress import Told
@@ -20,8 +21,11 @@ Tell = Callable[[Told], None]
 class Execution:
     """One execution of an attempt; ``beat`` does nothing when its phase has no heartbeat timeout."""
 
-    def __init__(self, work: Work, log: PhaseLog, beat: Beat, tell: Tell) -> None:
+    def __init__(
+        self, work: Work, log: PhaseLog, beat: Beat, tell: Tell, artifacts: Artifacts | None = None
+    ) -> None:
         self.work = work
+        self.artifacts = artifacts or Artifacts()
         self.log = log
         self.beat = beat
         self.tell = tell

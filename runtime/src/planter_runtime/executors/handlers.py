@@ -50,7 +50,7 @@ class HandlerExecutor:
         write = log.say if handler.is_async else _from_thread(log, loop)
         beat = execution.beat if handler.is_async else _beat_from_thread(execution.beat, loop)
         tell = execution.tell if handler.is_async else _tell_from_thread(execution.tell, loop)
-        context = _context(execution.work, cancelled, write, beat, tell)
+        context = _context(execution, cancelled, write, beat, tell)
         run = execution.work.run
         try:
             by_place, by_name = bound(handler.signature, bytes(run.arguments) if run else b"{}", context)
@@ -174,10 +174,10 @@ def _tell_from_thread(tell: Tell, loop: asyncio.AbstractEventLoop) -> Tell:
 
 
 def _context(
-    work: Work, cancelled: anyio.Event, write: Callable[[str, str], None], beat: Beat, tell: Tell
+    execution: Execution, cancelled: anyio.Event, write: Callable[[str, str], None], beat: Beat, tell: Tell
 ) -> PhaseContext:
-    target = work.target
-    timeout = work.timeout_seconds
+    target = execution.work.target
+    timeout = execution.work.timeout_seconds
     return PhaseContext(
         session=target.session_id,
         phase=target.phase_id,
@@ -189,6 +189,7 @@ def _context(
         write=write,
         beat=beat,
         tell=tell,
+        keep=execution.artifacts.add,
         details=_value(target.details),
         item=_value(target.item),
         index=target.index,

@@ -20,7 +20,7 @@ import msgspec
 
 from planter_protocol.messages import Failure
 from planter_runtime.executors.executor import Execution
-from planter_runtime.outcomes import RESULT_BYTES_MAX, Failed, Outcome, completed, cut, failed
+from planter_runtime.outcomes import Failed, Outcome, completed, cut, failed
 from planter_runtime.secrets import Secrets, SecretUnusable
 from planter_runtime.work import NO_LIMITS, Work
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10.0
 REDIRECTS_MAX = 5
-ANSWER_BYTES_MAX = 4 * RESULT_BYTES_MAX
+ANSWER_BYTES_MAX = 256 * 1024
 """Of an answer this much is read; JSON with blanks in it may become a result that is small enough."""
 _SHOWN_CHARACTERS_MAX = 300
 _RETRYABLE = (408, 425, 429)

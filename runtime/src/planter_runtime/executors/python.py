@@ -12,14 +12,16 @@ from typing import IO, Literal
 import msgspec
 
 from planter_runtime import child
+from planter_runtime.artifacts import FOLDER
 from planter_runtime.executors.command import NotDone
 from planter_runtime.executors.executor import Execution
 from planter_runtime.executors.process import interpreter, outcome_of
 from planter_runtime.executors.programs import Programs
+from planter_runtime.executors.results import artifact_folder, base_of, collect, result_file
 from planter_runtime.outcomes import RESULT_BYTES_MAX, Completed, Outcome, completed, failed, with_last_line
 from planter_runtime.work import Work
 
-_ANSWER_BYTES_MAX = 16 * RESULT_BYTES_MAX
+_ANSWER_BYTES_MAX = 2 * RESULT_BYTES_MAX
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -47,26 +49,40 @@ class PythonExecutor:
         assert work.run is not None
         answer = bytearray()
 
-        async def collect(data: bytes) -> None:
+        async def take(data: bytes) -> None:
             if len(answer) <= _ANSWER_BYTES_MAX:
                 answer.extend(data)
 
         try:
-            with _call_file(work) as call:
+            with (
+                _call_file(work) as call,
+                result_file() as result,
+                base_of(work, work.folder) as base,
+            ):
                 reader, writer = os.pipe()
                 try:
-                    command = self._programs.command(execution, _argv(work, call.fileno(), writer), {})
+                    command = self._programs.command(
+                        execution,
+                        _argv(work, call.fileno(), writer),
+                        {FOLDER: str(artifact_folder(result))},
+                        writable=(result.parent,),
+                    )
                 except NotDone:
                     os.close(reader)
                     os.close(writer)
                     raise
-                status = await self._programs.run(
-                    command,
-                    execution,
-                    pass_fds=(call.fileno(),),
-                    hand_over=(writer,),
-                    extra={reader: collect},
-                )
+                try:
+                    status = await self._programs.run(
+                        command,
+                        execution,
+                        pass_fds=(call.fileno(),),
+                        hand_over=(writer,),
+                        extra={reader: take},
+                    )
+                except NotDone:
+                    await collect(execution, result, base)
+                    raise
+                await collect(execution, result, base)
         except NotDone as error:
             return error.failure
         name = f"`{work.run.python}`"

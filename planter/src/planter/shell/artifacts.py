@@ -1,0 +1,155 @@
+"""Large results and artifacts go with their session; what an interrupted upload left goes after a while.
+
+Nothing here is needed by a decision. Removing is repeated until nothing is left: see ``retention``.
+"""
+
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable
+
+import anyio
+import msgspec
+import structlog
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+
+from planter.shell.clock import Clock
+from planter_protocol import artifacts, assets, subjects
+from planter_protocol.artifacts import ObjectPart
+from planter_protocol.errors import ProtocolError
+from planter_protocol.reading import last_message
+
+log = structlog.get_logger(__name__)
+
+SWEEP_SECONDS = 600.0
+ABANDONED_MS = 24 * 3600 * 1000
+"""An upload that began longer ago and is not whole is nobody's any more. Nothing younger is looked at: reads
+may be stale (NATS: direct gets), and a session that is not in its journal yet must not lose anything."""
+_REQUEST_SECONDS = 5.0
+_KNOWN_MAX = 200_000
+
+
+async def remove_artifacts(nc: Client, js: JetStreamContext, session: str) -> None:
+    """Everything that a session has stored: first what names it, then what it is."""
+    digests = {artifacts.digest_of(b"").partition(":")[2]}  # without chunks to be found by
+    try:
+        async for part in _chunks(nc, session):
+            digests.add(part.hex_digest)
+        await js.purge_stream(artifacts.INDEX, subject=artifacts.index_subject(session))
+        for digest in digests:
+            await js.purge_stream(artifacts.STREAM, subject=artifacts.meta_subject(f"{session}/{digest}"))
+        await js.purge_stream(artifacts.STREAM, subject=artifacts.chunk_subject(session))
+    except NotFoundError:
+        return  # there are no such buckets, and so nothing in them
+
+
+class ArtifactSweeper:
+    """Looks now and then for what an upload has left that did not end, or ended after its session."""
+
+    def __init__(self, nc: Client, js: JetStreamContext, owns: Callable[[str], bool]) -> None:
+        self._nc = nc
+        self._js = js
+        self._owns = owns
+        self._clock = Clock()
+        #: Tokens of objects that were whole when we looked.
+        self._known: set[str] = set()
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            await anyio.sleep(SWEEP_SECONDS)
+            try:
+                await self.sweep()
+            except (TimeoutError, NatsError, ProtocolError) as error:
+                log.info("artifacts.late", error=str(error) or type(error).__name__)
+
+    async def sweep(self) -> None:
+        """Of the sessions that are ours."""
+        found: defaultdict[str, list[ObjectPart]] = defaultdict(list)
+        before = self._clock.now_ms() - ABANDONED_MS
+        try:
+            async for part in _chunks(self._nc, "*"):
+                if part.began < before and self._owns(part.session):
+                    found[part.session].append(part)
+        except NotFoundError:
+            return
+        for session, parts in found.items():
+            if await self._is_gone(session):
+                log.info("artifacts.removed", session=session)
+                await remove_artifacts(self._nc, self._js, session)
+            else:
+                await self._remove_abandoned(session, parts)
+
+    async def _is_gone(self, session: str) -> bool:
+        """Whether the session has never been, or is purged."""
+        stored = await last_message(self._nc, assets.JOURNAL, subjects.journal(session))
+        if stored is None:
+            return True
+        events = _commits.decode(stored.data).events
+        return any(event.type == "SessionPurged" for event in events)
+
+    async def _remove_abandoned(self, session: str, parts: list[ObjectPart]) -> None:
+        if len(self._known) > _KNOWN_MAX:
+            self._known.clear()
+        for part in parts:
+            if part.token in self._known:
+                continue
+            if await artifacts.stored_token(self._nc, session, part.hex_digest) == part.token:
+                self._known.add(part.token)
+                continue
+            log.info("artifacts.abandoned", session=session, digest=part.hex_digest)
+            subject = artifacts.chunk_subject(session, part.hex_digest, part.token)
+            await self._js.purge_stream(artifacts.STREAM, subject=subject)
+
+
+class _Event(msgspec.Struct):
+    type: str
+
+
+class _Events(msgspec.Struct):
+    events: list[_Event] = []
+
+
+class _Found(msgspec.Struct):
+    subjects: dict[str, int] | None = None
+
+
+class _Error(msgspec.Struct):
+    code: int = 0
+    description: str = ""
+
+
+class _Info(msgspec.Struct):
+    """NATS: an answer of ``STREAM.INFO``, a page of subjects."""
+
+    total: int = 0
+    state: _Found = msgspec.field(default_factory=_Found)
+    error: _Error | None = None
+
+
+_commits = msgspec.json.Decoder(_Events)
+_infos = msgspec.json.Decoder(_Info)
+_NOT_FOUND = 404
+
+
+async def _chunks(nc: Client, session: str) -> AsyncGenerator[ObjectPart]:
+    """What there are chunks of; the server answers from its memory."""
+    seen = 0
+    while True:
+        query = {"subjects_filter": artifacts.chunk_subject(session), "offset": seen}
+        reply = await nc.request(
+            f"$JS.API.STREAM.INFO.{artifacts.STREAM}", msgspec.json.encode(query), timeout=_REQUEST_SECONDS
+        )
+        info = _infos.decode(reply.data)
+        if info.error is not None:
+            if info.error.code == _NOT_FOUND:
+                raise NotFoundError(code=info.error.code, description=info.error.description)
+            raise ProtocolError(f"{artifacts.STREAM}: {info.error.description}")
+        page = info.state.subjects or {}
+        for subject in page:
+            if (part := artifacts.parse_chunk(subject)) is not None:
+                yield part
+        seen += len(page)
+        if not page or seen >= info.total:
+            return
