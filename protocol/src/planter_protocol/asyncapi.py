@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from planter_protocol import explaining, gate, matching, services
 from planter_protocol import messages as m
-from planter_protocol import services
 from planter_protocol.asyncapi_examples import EXAMPLES
 
 VERSION = "1.0.0"
@@ -139,8 +139,8 @@ CHANNELS = (
         "explain",
         f"{_SESSION}explain",
         "Why a phase, or any phase, is not running: what is missing, since when, and what would help.",
-        m.Explain,
-        reply=m.Explanation,
+        explaining.Explain,
+        reply=explaining.Explanation,
         queue=_QUEUE,
     ),
     Channel(
@@ -381,7 +381,7 @@ def _schemas() -> dict[str, Any]:
 def _field_docstrings() -> dict[tuple[str, str], str]:
     """What stands under a field of a class, by class and field; a subclass has those of its base too."""
     found: dict[tuple[str, str], str] = {}
-    for module in (m, services):
+    for module in (gate, matching, m, explaining, services):
         for node in ast.parse(inspect.getsource(module)).body:
             if not isinstance(node, ast.ClassDef):
                 continue

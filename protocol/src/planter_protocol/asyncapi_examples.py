@@ -4,6 +4,7 @@ from typing import Any
 
 from msgspec import Raw
 
+from planter_protocol import explaining
 from planter_protocol import messages as m
 from planter_protocol import services as s
 
@@ -199,20 +200,20 @@ EXAMPLES: dict[type, dict[str, Any]] = {
             unchanged=("preflight",),
         )
     },
-    m.Explain: {"one": m.Explain(phase_id="setup"), "all": m.Explain()},
-    m.Explanation: {
-        "one": m.Explanation(
+    explaining.Explain: {"one": explaining.Explain(phase_id="setup"), "all": explaining.Explain()},
+    explaining.Explanation: {
+        "one": explaining.Explanation(
             session_id="nightly",
             status="running",
             text="setup waits",
             sequence=42,
-            phase=m.PhaseExplanation(
+            phase=explaining.PhaseExplanation(
                 phase_id="setup",
                 status="pending",
                 text="waits for preflight",
                 since=_TIME,
                 conditions=(
-                    m.Condition(
+                    explaining.Condition(
                         code="need.unmet",
                         text="preflight is running",
                         since=_TIME,

@@ -22,7 +22,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, NoStreamResponseError
 from nats.js.errors import NotFoundError as JetStreamNotFound
 
-from planter_protocol import assets, headers, messages, subjects
+from planter_protocol import assets, explaining, headers, messages, subjects
 from planter_protocol.artifacts import (
     RESOLVED_BYTES_MAX,
     Artifact,
@@ -353,7 +353,7 @@ class PlanClient:
 
     async def explain(
         self, session: str, phase: str | None = None, *, timeout: float = 10.0
-    ) -> messages.Explanation:
+    ) -> explaining.Explanation:
         """Why a phase is not running; without one, why all those that neither run nor are done are not.
 
         Raises:
@@ -361,8 +361,8 @@ class PlanClient:
             RequestRefused: it has no such phase (``phase.unknown``).
             PlannerUnavailable: no planner answers.
         """
-        message = messages.Explain(phase_id=phase)
-        return await self._request(subjects.explain(session), message, messages.Explanation, timeout)
+        message = explaining.Explain(phase_id=phase)
+        return await self._request(subjects.explain(session), message, explaining.Explanation, timeout)
 
     async def planner_info(self, *, timeout: float = 2.0) -> messages.PlannerInfo:
         """Which planner answers and which runtimes it knows."""

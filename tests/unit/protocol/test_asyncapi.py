@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from planter_protocol import asyncapi, codec, messages, services, subjects
+from planter_protocol import asyncapi, codec, explaining, messages, services, subjects
 from planter_protocol.asyncapi_examples import EXAMPLES
 
 ROOT = Path(__file__).parents[3]
@@ -96,7 +96,7 @@ def test_every_operation_uses_messages_of_its_channel_and_each_channel_is_used(d
 
 
 def test_every_message_has_examples_and_they_can_be_read_as_what_they_are(document) -> None:
-    kinds = {**vars(messages), **vars(services)}
+    kinds = {**vars(messages), **vars(explaining), **vars(services)}
     with_payload = {
         name: message for name, message in document["components"]["messages"].items() if "payload" in message
     }

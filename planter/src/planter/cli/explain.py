@@ -9,7 +9,7 @@ from planter.cli.options import NatsOption, SessionArgument
 from planter.cli.output import Listing, ago, counted, data, data_json, local_time
 
 if TYPE_CHECKING:
-    from planter_protocol.messages import Condition, Explanation, PhaseExplanation, Placement, WaitingGroup
+    from planter_protocol.explaining import Condition, Explanation, PhaseExplanation, Placement, WaitingGroup
 
 
 @guarded

@@ -3,15 +3,15 @@
 from planter.core.explain import Condition, Explanation, Group, Placement, explain, overview
 from planter.core.fleet import Fleet
 from planter.core.session import Session
-from planter_protocol import messages
+from planter_protocol import explaining
 from planter_protocol.codec import timestamp
 from planter_protocol.matching import PreferredRuntime
 
 
-def explanation_of_phase(session: Session, fleet: Fleet, index: int, now: int) -> messages.Explanation:
+def explanation_of_phase(session: Session, fleet: Fleet, index: int, now: int) -> explaining.Explanation:
     """Why one phase is not running."""
     found = explain(session, fleet, index, now)
-    return messages.Explanation(
+    return explaining.Explanation(
         session_id=session.id,
         status=session.status.value,
         text=found.text,
@@ -20,10 +20,10 @@ def explanation_of_phase(session: Session, fleet: Fleet, index: int, now: int) -
     )
 
 
-def explanation_of_all(session: Session, fleet: Fleet, now: int) -> messages.Explanation:
+def explanation_of_all(session: Session, fleet: Fleet, now: int) -> explaining.Explanation:
     """Why all those phases are not running that neither run nor are done."""
     found = overview(session, fleet, now)
-    return messages.Explanation(
+    return explaining.Explanation(
         session_id=session.id,
         status=session.status.value,
         text=found.text,
@@ -34,9 +34,9 @@ def explanation_of_all(session: Session, fleet: Fleet, now: int) -> messages.Exp
     )
 
 
-def _phase(session: Session, index: int, found: Explanation) -> messages.PhaseExplanation:
+def _phase(session: Session, index: int, found: Explanation) -> explaining.PhaseExplanation:
     state = session.phases[index]
-    return messages.PhaseExplanation(
+    return explaining.PhaseExplanation(
         phase_id=found.phase_id,
         status=found.status.value,
         text=found.text,
@@ -49,8 +49,8 @@ def _phase(session: Session, index: int, found: Explanation) -> messages.PhaseEx
     )
 
 
-def _condition(one: Condition) -> messages.Condition:
-    return messages.Condition(
+def _condition(one: Condition) -> explaining.Condition:
+    return explaining.Condition(
         code=one.code,
         text=one.text,
         since=_time(one.since),
@@ -60,8 +60,8 @@ def _condition(one: Condition) -> messages.Condition:
     )
 
 
-def _group(group: Group) -> messages.WaitingGroup:
-    return messages.WaitingGroup(
+def _group(group: Group) -> explaining.WaitingGroup:
+    return explaining.WaitingGroup(
         code=group.code,
         text=group.text,
         count=group.count,
@@ -72,15 +72,15 @@ def _group(group: Group) -> messages.WaitingGroup:
     )
 
 
-def _placement(found: Placement | None) -> messages.Placement | None:
+def _placement(found: Placement | None) -> explaining.Placement | None:
     if found is None:
         return None
     removed = tuple(
-        messages.RemovedRuntimes(constraint=one.constraint, count=one.count, text=one.text)
+        explaining.RemovedRuntimes(constraint=one.constraint, count=one.count, text=one.text)
         for one in found.removed
     )
     preferred = tuple(PreferredRuntime(runtime_id=one.runtime_id, score=one.score) for one in found.preferred)
-    return messages.Placement(
+    return explaining.Placement(
         considered=found.considered, free=found.free, removed=removed, preferred=preferred
     )
 

@@ -19,7 +19,7 @@ from planter.shell.host import SessionHost
 from planter.shell.journal import JournalBroken
 from planter.shell.plans import graph_apart, plan_of
 from planter.shell.views import session_state
-from planter_protocol import messages, subjects
+from planter_protocol import explaining, messages, subjects
 from planter_protocol.codec import decode, encode
 from planter_protocol.errors import InvalidMessage, ProtocolError
 from planter_protocol.services import Endpoint, error_headers
@@ -128,7 +128,7 @@ class Queries:
         parsed = subjects.parse_session(message.subject)
         if parsed is None:
             raise InvalidMessage("request", f"{message.subject} names no valid session id")
-        asked = decode(message.data, messages.Explain) if message.data.strip() else messages.Explain()
+        asked = decode(message.data, explaining.Explain) if message.data.strip() else explaining.Explain()
         async with self._host.viewing(parsed.session) as session:
             if session is None:
                 return _unknown(parsed.session)
