@@ -1,8 +1,10 @@
 """Bodies of requests: media types, sizes, encodings, before anybody reads them as something."""
 
+from collections.abc import AsyncGenerator
 from functools import partial
 from typing import TypeVar
 
+import anyio
 import anyio.to_thread
 import msgspec
 from starlette.requests import Request
@@ -17,6 +19,10 @@ JSON_TYPES = (PHASE_MANIFEST, "application/json")
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
 MANIFEST_TYPES = (*JSON_TYPES, *YAML_TYPES)
 COMMAND_BYTES_MAX = 64 * 1024
+_DISCARD_BYTES_MAX = 64 * 1024 * 1024
+_DISCARD_SECONDS = 5.0
+_PAUSE_SECONDS = 0.5
+"""Who writes nothing for so long has stopped, or waits for the answer."""
 
 
 async def manifest_body(request: Request) -> str:
@@ -115,19 +121,34 @@ def _refuse_encoding(request: Request) -> None:
 async def _read(request: Request, bytes_max: int) -> bytes:
     """The whole body; refused as soon as it is known to be too large."""
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > bytes_max:
-        raise _too_large(bytes_max)
+    stream = request.stream()
     chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > bytes_max:
-            raise _too_large(bytes_max)
-        chunks.append(chunk)
+    size = int(declared) if declared.isdecimal() else 0
+    if size <= bytes_max:
+        size = 0
+        async for chunk in stream:
+            size += len(chunk)
+            if size > bytes_max:
+                break
+            chunks.append(chunk)
+    if size > bytes_max:
+        await _discard(stream)
+        text = f"the body has more than {bytes_max:,} bytes"
+        raise Problem("body.too_large", text, headers={"connection": "close"})
     return b"".join(chunks)
 
 
-def _too_large(bytes_max: int) -> Problem:
-    # The rest of the body is not read: the connection cannot be used again.
-    text = f"the body has more than {bytes_max:,} bytes"
-    return Problem("body.too_large", text, headers={"connection": "close"})
+async def _discard(stream: AsyncGenerator[bytes]) -> None:
+    """Let a body that is refused come to its end, within bounds.
+
+    A connection that is closed while somebody writes is reset, and takes the answer with it.
+    """
+    left = _DISCARD_BYTES_MAX
+    with anyio.move_on_after(_DISCARD_SECONDS):
+        while left > 0:
+            chunk: bytes | None = None
+            with anyio.move_on_after(_PAUSE_SECONDS):
+                chunk = await anext(stream, None)
+            if chunk is None:
+                return
+            left -= len(chunk)
