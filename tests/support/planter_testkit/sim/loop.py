@@ -26,6 +26,8 @@ class Process:
         self.parked: list[asyncio.Handle] = []
         #: Added to the wall clock, in milliseconds.
         self.skew_ms = 0
+        #: The same when it began: it takes the time of day then, and counts from there.
+        self.skew_at_first_ms = 0
 
 
 PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
