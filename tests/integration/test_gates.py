@@ -86,8 +86,8 @@ async def test_the_command_line_shows_what_is_asked_and_answers_it(tmp_path):
 
     assert "waiting for approval: deploy?" in status.out
     assert "planter control s approve deploy" in status.err
-    assert f"one of ann, {getpass.getuser()} may answer" in why.out
-    assert "ends it: `planter control s approve deploy`, or `planter control s reject deploy`" in why.out
+    assert f"ann, {getpass.getuser()} may answer, 2 must approve" in why.out
+    assert "ends it: `planter control s approve deploy --by NAME`, or" in why.out
     assert (stranger.status, stale.status, late.status) == (5, 5, 5)
     assert "not among those who may answer" in stranger.err
     assert "look again" in stale.err
@@ -134,7 +134,7 @@ async def test_approvals_are_answered_over_http(tmp_path):
         rejected = await control(command="reject", phaseId="b", by="bob", comment="not today")
         state = await api.until("s", "failed")
 
-    assert (nobody.status_code, nobody.json()["code"]) == (409, "approval.by")
+    assert (nobody.status_code, nobody.json()["code"]) == (422, "approval.by")
     assert given.json()["events"] == ["PhaseApproved", "PhaseCompleted"]
     assert rejected.json()["events"][:2] == ["PhaseRejected", "PhaseFailed"]
     a, b = state["phases"]

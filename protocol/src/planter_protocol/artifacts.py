@@ -12,14 +12,14 @@ import base64
 import hashlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from planter_protocol import assets, headers
-from planter_protocol.codec import encode, timestamp
+from planter_protocol.codec import encode, free_json, timestamp
 from planter_protocol.confirming import Confirmed
 from planter_protocol.errors import InvalidMessage, ObjectBroken, ObjectNotFound, ObjectNotStored
 from planter_protocol.messages import Message
@@ -50,7 +50,7 @@ class ObjectRef(Message, frozen=True):
 
     digest: str
     """``sha256:`` and the hex digest of the JSON text."""
-    bytes: int
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
     keys: tuple[str, ...] | None = None
     """Of an object, if there are no more than ``KEYS_MAX``."""
 
@@ -209,20 +209,24 @@ async def resolve(nc: Client, session: str, data: bytes, bytes_max: int = RESOLV
     """JSON with each reference in it replaced by what it refers to; verified.
 
     Raises:
+        InvalidMessage: it is no JSON.
         TooManyBytes: together they have more than ``bytes_max``.
         ObjectNotFound, ObjectBroken: one is not there, or is not what it was.
     """
-    value = msgspec.json.decode(data)
+    value = free_json(data, "result")
     found = list(_references(value))
     total = sum(reference.bytes for reference in found)
     if total > bytes_max:
         raise TooManyBytes(total, bytes_max)
-    loaded = {
-        digest: _json(digest, await load_object(nc, session, digest, bytes_max))
-        for digest in dict.fromkeys(reference.digest for reference in found)
-    }
-    if sum(len(bytes(loaded[reference.digest])) for reference in found) > bytes_max:
-        raise TooManyBytes(total, bytes_max)
+    loaded: dict[str, msgspec.Raw] = {}
+    left = bytes_max  # what a reference says of its size, anybody can have said
+    for reference in found:
+        if reference.digest not in loaded:
+            object_ = await load_object(nc, session, reference.digest, left)
+            loaded[reference.digest] = _json(reference.digest, object_)
+        left -= len(bytes(loaded[reference.digest]))
+        if left < 0:
+            raise TooManyBytes(bytes_max - left, bytes_max)
     return encode(_replaced(value, loaded))
 
 

@@ -39,6 +39,7 @@ from planter_protocol.connection import DEFAULT_URL, connect
 from planter_protocol.errors import (
     InvalidMessage,
     JetStreamUnavailable,
+    ObjectBroken,
     ObjectNotFound,
     PlannerUnavailable,
     RequestRefused,
@@ -289,13 +290,13 @@ class PlanClient:
     ) -> list[messages.PhaseState]:
         """Phases with their large results in the place of the references to them, as long as there is room.
 
-        Those that would make it more than ``bytes_max``, and those that are removed, stay references.
+        Those that would make it more than ``bytes_max``, and those removed or broken, stay references.
         """
         found: list[messages.PhaseState] = []
         for phase in phases:
             result = phase.result
             if result is not msgspec.UNSET and may_refer(result):
-                with suppress(TooManyBytes, ObjectNotFound, InvalidMessage):
+                with suppress(TooManyBytes, ObjectNotFound, ObjectBroken, InvalidMessage):
                     result = msgspec.Raw(await resolve(self.nc, session, bytes(result), bytes_max))
                     bytes_max -= len(bytes(result))
             found.append(msgspec.structs.replace(phase, result=result))

@@ -16,6 +16,9 @@ from planter_protocol.errors import InvalidMessage, MessageTooLarge
 MESSAGE_BYTES_MAX = 512 * 1024
 """Largest message that Planter sends or takes, payload plus headers; the server's default limit is 1 MiB."""
 
+DEPTH_MAX = 100
+"""Objects and lists in each other, in JSON that anybody has made: results, details."""
+
 _encoder = msgspec.json.Encoder()
 _decoders: dict[type, msgspec.json.Decoder[Any]] = {}
 
@@ -38,6 +41,29 @@ def decode(data: bytes, kind: type[T]) -> T:
         return decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidMessage(kind.__name__, str(error) or type(error).__name__) from error
+
+
+def free_json(data: bytes, what: str) -> Any:
+    """The value of JSON that anybody has made; raises ``InvalidMessage`` when it is none, or too deep.
+
+    What is decoded as ``msgspec.Raw`` was only skipped over: it may hold what nobody can read.
+    """
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidMessage(what, str(error) or type(error).__name__) from error
+    if data.count(b"[") + data.count(b"{") > DEPTH_MAX and _depth(value) > DEPTH_MAX:
+        raise InvalidMessage(what, f"objects and lists are more than {DEPTH_MAX} deep")
+    return value
+
+
+def _depth(value: Any) -> int:
+    """How deep objects and lists are in each other; without recursion, for a stranger has chosen that."""
+    depth, level = 0, [value]
+    while level := [one for one in level if isinstance(one, dict | list)]:
+        depth += 1
+        level = [item for one in level for item in (one.values() if isinstance(one, dict) else one)]
+    return depth
 
 
 def check_size(subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:

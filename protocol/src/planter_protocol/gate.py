@@ -30,3 +30,6 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     needed: int = 1
     """So many different people have to approve."""
     answers: tuple[GateAnswer, ...] = ()
+    """The newest; long comments are cut."""
+    more_answers: int = 0
+    """Earlier ones, which the journal has."""

@@ -112,6 +112,8 @@ def _label(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not key or not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not a label: write KEY=VALUE")
+    if key.startswith("planter."):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a label: Planter says itself what `planter.` is")
     return key, value
 
 

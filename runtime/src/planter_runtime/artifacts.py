@@ -173,7 +173,11 @@ class _Search:
 
     def matching(self, base: int, pattern: str) -> bool:
         """The files that a pattern names, a folder standing for all in it; whether there is anything."""
-        return self._from(base, tuple(pattern.split("/")), pattern)
+        parts = pattern.split("/")
+        once = [
+            part for part, before in zip(parts, ("", *parts), strict=False) if (part, before) != ("**", "**")
+        ]
+        return self._from(base, tuple(once), pattern)
 
     def _from(self, base: int, parts: tuple[str, ...], shown: str) -> bool:
         try:

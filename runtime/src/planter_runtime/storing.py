@@ -70,7 +70,7 @@ class Store:
             text = f"a result among its arguments cannot be had: {error}"
             raise ValuesMissing(failed(text, "arguments", retryable=False)) from None
         except (ProtocolError, NatsError, TimeoutError) as error:
-            text = f"a result among its arguments cannot be read: {error or type(error).__name__}"
+            text = f"a result among its arguments cannot be read: {str(error) or type(error).__name__}"
             raise ValuesMissing(failed(text, "arguments")) from None
         return msgspec.structs.replace(work, run=msgspec.structs.replace(run, arguments=msgspec.Raw(data)))
 

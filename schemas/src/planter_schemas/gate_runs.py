@@ -35,6 +35,7 @@ APPROVAL = KeyTable(
 )
 ON_EXPIRY = ("fail", "approve")
 APPROVERS_MAX = 100
+NAME_LENGTH_MAX = 200
 _SETTINGS = ("with", "env", "timeout", "cwd", "venv", "secrets", "limits", "isolation", "artifacts")
 _EXTENSIONS = ("x-cache", "x-capabilities", "x-constraints", "x-affinity", "x-slots")
 _EXPRESSION = "${{"
@@ -54,7 +55,7 @@ def read_gate(context: Context, kind: str, value: object, path: Path) -> dict[st
     found = given_values(context, fields, table, _wait_value if kind == "wait" else _approval_value)
     if kind == "wait":
         if len(found) != 1:
-            _unusable(context, path, "`wait` needs either `for` or `until`", "for: 10m")
+            _unusable(context, path, "`wait` needs `for` or `until`, and not both", "for: 10m")
             return None
     elif "message" not in fields:
         _unusable(
@@ -161,6 +162,12 @@ def _approvers(context: Context, value: object, path: Path) -> list[str] | None:
         _unusable(
             context, path, "`approval.approvers` holds a name that is empty or padded", "write [alice, bob]"
         )
+        return None
+    if any(len(name) > NAME_LENGTH_MAX or not name.isprintable() for name in names):
+        message = (
+            f"`approval.approvers` holds a name that is not printable, or above {NAME_LENGTH_MAX} characters"
+        )
+        _unusable(context, path, message, "write [alice, bob]")
         return None
     return list(names)
 

@@ -106,3 +106,20 @@ def test_a_tangle_of_ten_thousand_phases_is_refused_in_bounded_time() -> None:
 
 def test_an_acyclic_graph_has_no_cycle() -> None:
     assert shortest_cycle({"a": [], "b": ["a"], "c": ["a", "b", "outside"]}) is None
+
+
+def test_the_patterns_of_a_manifest_are_bounded_together_and_the_same_one_counts_once() -> None:
+    def problems(patterns: list[str]) -> list[str]:
+        text = "".join(
+            f"- {{id: p{n}, spec: {{x-constraints: [{{label: a, operator: regexp, value: '{one}'}}]}}}}\n"
+            for n, one in enumerate(patterns)
+        )
+        return [problem.message for problem in compile_manifest(load_manifest(text)).problems]
+
+    different = [f"[a-z]{{200}}{n:02}" for n in range(12)]
+
+    assert problems(["[a-z]{200}"] * 30) == []
+    assert problems(different[:9]) == []
+    assert problems(different) == [
+        "with it the patterns of the manifest have more than 2,000 characters, repetitions written out"
+    ]

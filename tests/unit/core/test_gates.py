@@ -16,6 +16,7 @@ from planter.core.gate import GateUnreadable, duration_ms, moment_ms, read_gate
 from planter.core.placement import gaps
 from planter.core.plan import Concurrency, FailureAction, Handler, TriggerRule
 from planter.core.snapshot import decode, encode, restore, take
+from planter.shell.journal import _chunks
 from planter.shell.views import session_state
 from planter_testkit.builders import World, approval, foreach, phase, plan, runtime, the_same_again, wait
 
@@ -693,9 +694,9 @@ def test_explain_says_what_is_asked_of_whom_since_when_and_what_would_end_it() -
     (one,) = found.conditions
     assert (one.code, one.since, one.until) == ("approval.open", begun, begun + 24 * 3_600_000)
     assert "waiting for approval: a b? (1 of 2 approved: alice)" in one.text
-    assert "one of alice, bob may answer" in one.text
+    assert "alice, bob may answer, 2 must approve" in one.text
     assert "region" in one.text
-    assert "`planter control test approve 'a b'`" in one.unblock
+    assert "`planter control test approve 'a b' --by NAME --data JSON`" in one.unblock
     assert found.since == begun
     assert [group.code for group in overview(world.session, world.fleet, world.now).groups] == ["approval"]
 
@@ -720,7 +721,7 @@ def test_the_state_says_what_is_waited_for() -> None:
 def test_nobody_misses_a_runtime_for_a_gate() -> None:
     world = World(runtime(executors=frozenset()))
 
-    assert [gap.phases for gap in gaps(world.fleet, [wait("a"), approval("b"), phase("c")])] == [("c",)]
+    assert [gap.phases for gap in gaps(world.fleet, [wait("a"), approval("b"), phase("c")], 20)] == [("c",)]
 
 
 # -- what is stored ----------------------------------------------------------------------------
@@ -778,7 +779,84 @@ def test_durations_are_read_as_manifests_write_them(text: str, found: int | None
     assert duration_ms(text) == found
 
 
-@pytest.mark.parametrize("run", [b"{}", b'{"wait":{"for":5}}', b'{"approval":{}}', b"[]"])
+@pytest.mark.parametrize(
+    "run",
+    [
+        b"{}",
+        b'{"wait":{"for":5}}',
+        b'{"approval":{}}',
+        b"[]",
+        b'{"approval":{"message":"a","needed":0}}',
+        b'{"approval":{"message":"a","needed":3,"approvers":["x"]}}',
+        b'{"approval":{"message":"a","approvers":["%s"]}}' % (b"x" * 201),
+    ],
+)
 def test_what_says_nothing_is_unreadable(run: bytes) -> None:
     with pytest.raises(GateUnreadable):
         read_gate(msgspec.Raw(run))
+
+
+@pytest.mark.parametrize("data", [b'{"k":1e999}', b'{"k":"\xff"}', b'{"k":' + b"[" * 150 + b"]" * 150 + b"}"])
+def test_data_that_nobody_can_read_is_refused_and_the_question_stands(data: bytes) -> None:
+    world = World(runtime())
+    world.start(plan(approval("a")))
+    approve(world, data=msgspec.Raw(data))
+
+    assert world.statuses() == {"a": "running"}
+    refused = [
+        event.code for *_, events, _ in world.journal for event in events if isinstance(event, e.InputRefused)
+    ]
+    assert refused == ["approval.data"]
+
+
+def test_data_that_comes_after_the_same_name_has_approved_is_refused_and_not_lost_in_silence() -> None:
+    world = World(runtime())
+    world.start(plan(approval("a", asked={"needed": 2})))
+    approve(world, "alice")
+    approve(world, "alice")
+    approve(world, "alice", data=msgspec.Raw(b'{"region":"eu"}'))
+
+    told = [event for *_, events, _ in world.journal for event in events]
+    assert [event.code for event in told if isinstance(event, e.InputRefused)] == ["approval.answered"]
+    assert world.statuses() == {"a": "running"}
+
+
+def test_an_answer_and_what_follows_from_it_stand_in_one_record() -> None:
+    name, comment = "person", "x" * 4_000
+    answers = [
+        one
+        for number in range(150)
+        for one in (
+            e.PhaseRejected(phase_id=f"p{number}", attempt=1, by=name, comment=comment),
+            e.PhaseFailed(phase_id=f"p{number}", attempt=1, message=comment, kind="rejected"),
+        )
+    ]
+    chunks = _chunks(answers)
+
+    assert len(chunks) > 1
+    assert all(isinstance(chunk[-1], e.PhaseFailed) for chunk in chunks)
+
+
+def test_what_is_told_of_a_question_is_bounded() -> None:
+    names = [f"{number:03}{'ä' * 197}" for number in range(100)]
+    world = World(runtime())
+    world.start(plan(approval("a", asked={"needed": 100, "approvers": names})))
+    for name in names[:99]:
+        approve(world, name, comment="語" * 4_000)
+    gate = session_state(world.session, 0).phases[0].gate
+
+    assert gate is not None
+    assert (len(gate.answers), gate.more_answers) == (20, 79)
+    assert len(msgspec.json.encode(gate)) < 100_000
+
+
+def test_many_names_are_counted_where_the_reason_is_told() -> None:
+    names = tuple(f"person-{number}" for number in range(20))
+    world = World(runtime())
+    world.start(plan(approval("a", asked={"needed": 20})))
+    for name in names:
+        approve(world, name)
+
+    assert world.statuses() == {"a": "complete"}
+    assert world.session.phases[0].reason is not None
+    assert world.session.phases[0].reason.endswith("person-4 and 15 more")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planter.core.patterns import PATTERN_LENGTH_MAX, TEXT_LENGTH_MAX, matches, pattern_fault
+from planter.core.patterns import PATTERN_LENGTH_MAX, TEXT_LENGTH_MAX, _compiled, matches, pattern_fault
 
 _ATOMS = ["a", "b", ".", "1", r"\d", r"\W", r"\.", "[ab]", "[^a]", r"[\w.]", r"[^\d-]", "[a-c1]", "-"]
 _REPEATS = ["*", "+", "?", "*?", "{2}", "{0}", "{1,2}", "{2,}"]
@@ -98,3 +98,11 @@ def test_a_text_that_is_too_long_matches_nothing() -> None:
 def test_any_text_is_a_pattern_or_has_a_fault(text: str) -> None:
     if pattern_fault(text) is not None:
         assert not matches(text, "a")
+
+
+def test_a_large_class_in_each_position_costs_little_a_character() -> None:
+    pattern = f"^[{'!' * 200}a-z0-9.-]{{1,240}}$"
+
+    assert matches(pattern, "a" * 240)
+    assert not matches(pattern, "".join(map(chr, range(0x100, 0x300))))
+    assert len(_compiled(pattern).classes) == 1

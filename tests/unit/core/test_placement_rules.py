@@ -78,7 +78,9 @@ def test_each_constraint_is_a_row_with_the_runtimes_that_it_removes() -> None:
 
 def test_a_misspelt_label_is_told_from_a_wrong_value() -> None:
     (gap,) = gaps(
-        fleet(labelled("a", memory="8")), [wanting("p", rules(Constraint("memry", ">=", "1")), kind="noop")]
+        fleet(labelled("a", memory="8")),
+        [wanting("p", rules(Constraint("memry", ">=", "1")), kind="noop")],
+        20,
     )
 
     assert gap.reason == (
@@ -91,7 +93,7 @@ def test_a_phase_larger_than_any_runtime_is_a_gap_and_is_placed_once_a_larger_on
     world.start(plan(wanting("a", BIG), phase("b")))
     reason = "no registered runtime matches: of 1 runtime, 1 have fewer than 3 slots in all"
 
-    assert [(gap.reason, gap.phases) for gap in gaps(world.fleet, world.session.graph.plan.phases)] == [
+    assert [(gap.reason, gap.phases) for gap in gaps(world.fleet, world.session.graph.plan.phases, 20)] == [
         (reason, ("a",))
     ]
     assert where(world) == {"a": None, "b": "r1"}
@@ -243,3 +245,11 @@ def test_phases_that_ask_for_the_same_are_evaluated_once() -> None:
     given = [wanting(name, rules(Constraint("memory", ">=", "16"))) for name in "ab"]
 
     assert found.matching(requirement(given[0])) is found.matching(requirement(given[1]))
+
+
+def test_reasons_are_looked_for_a_few_times_and_the_rest_is_counted() -> None:
+    wants = [wanting(f"p{number}", rules(Constraint(f"l{number}", "is_set"))) for number in range(50)]
+    found = gaps(fleet(runtime()), wants, 3)
+
+    assert [len(gap.phases) for gap in found] == [1, 1, 1, 47]
+    assert found[-1].reason == "for other reasons"

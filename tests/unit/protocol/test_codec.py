@@ -76,3 +76,17 @@ def test_a_message_over_the_limit_is_refused_in_both_directions_headers_included
 
 def test_timestamps_are_rfc_3339_with_milliseconds() -> None:
     assert codec.timestamp(1_752_955_200_125) == "2025-07-19T20:00:00.125Z"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b'{"a":1e999}', b'"\xff"', b"[" * 600 + b"]" * 600, b'{"a":' * 101 + b"1" + b"}" * 101, b"nothing"],
+)
+def test_json_of_others_that_cannot_be_read_or_is_too_deep_is_no_message(data: bytes) -> None:
+    with pytest.raises(InvalidMessage):
+        codec.free_json(data, "result")
+
+
+def test_json_of_others_may_be_wide_and_a_hundred_deep() -> None:
+    assert codec.free_json(b"[" * 100 + b"]" * 100, "result")
+    assert len(codec.free_json(b"[" + b"[]," * 9_999 + b"[]]", "result")) == 10_000

@@ -45,6 +45,9 @@ KINDS: dict[str, Kind] = {
     "session.busy": Kind(
         409, "The session executes another manifest", "wait for its end, cancel it, or use another session id"
     ),
+    "approval.by": Kind(422, "The answer has no usable name", "say in `by` who answers"),
+    "approval.data": Kind(422, "The data of the answer cannot be taken", "mend what `detail` says"),
+    "approval.comment": Kind(422, "The comment is too long", "shorten it"),
     "session.ended": Kind(409, "The session has ended", "start it again with POST /plan"),
     "plan.stale": Kind(
         409, "The session has changed since the plan was staged", "stage it again and look at what changes"

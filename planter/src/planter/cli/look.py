@@ -214,7 +214,8 @@ def _time(phase: "PhaseState") -> str:
     if phase.started is None:
         return "-"
     if phase.finished is None:
-        return f"{ago(phase.started).removesuffix(' ago')}..."
+        is_over = phase.status in ("skipped", "cancelled", "failed", "complete")
+        return "-" if is_over else f"{ago(phase.started).removesuffix(' ago')}..."
     return duration((milliseconds(phase.finished) - milliseconds(phase.started)) / 1000)
 
 

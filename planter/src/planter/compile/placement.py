@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import planter_schemas as schemas
 from planter.core.constraints import value_fault
+from planter.core.patterns import pattern_size
 from planter.core.plan import Affinity, Constraint, PlacementRules
 
 
@@ -18,8 +19,14 @@ def placement_rules(phase: schemas.Phase) -> PlacementRules | None:
     )
 
 
+PATTERNS_SIZE_MAX = 2_000
+"""Of all patterns of a manifest: each is matched with each runtime when the fleet changes."""
+
+
 def check_placement(loaded: schemas.Loaded, phases: Sequence[schemas.Phase]) -> Iterator[schemas.Problem]:
     """Everything that is wrong with the patterns and the version comparisons of these phases."""
+    patterns: set[str] = set()
+    size = 0
     for phase in phases:
         rules = placement_rules(phase)
         if rules is None:
@@ -31,3 +38,13 @@ def check_placement(loaded: schemas.Loaded, phases: Sequence[schemas.Phase]) -> 
                     path, label = (*place, index, "value"), f"not a value of `{one.operator}`"
                     message = f"`{one.value}` cannot be used: {fault}"
                     yield loaded.problem(path, "PLT-1332", message, label=label)
+                elif one.operator == "regexp" and one.value not in patterns:
+                    patterns.add(one.value)
+                    before, size = size, size + pattern_size(one.value)
+                    if before <= PATTERNS_SIZE_MAX < size:
+                        path = (*place, index, "value")
+                        message = (
+                            f"with it the patterns of the manifest have more than {PATTERNS_SIZE_MAX:,} "
+                            "characters, repetitions written out"
+                        )
+                        yield loaded.problem(path, "PLT-1332", message, label="too many patterns")

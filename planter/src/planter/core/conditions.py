@@ -290,7 +290,12 @@ def _result(step: Step, index: int) -> object:
         return None
     known = step.values.get(index)
     if known is None or known[0] is not given:
-        value = msgspec.json.decode(given)
+        try:
+            value = msgspec.json.decode(given)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            name = step.session.spec(index).id
+            text = f"the result of {name} cannot be read: {str(error) or type(error).__name__}"
+            raise ExpressionFailed(text) from None
         large = large_result(value) if may_be_large(given) else None
         known = step.values[index] = given, value if large is None else large
     return known[1]

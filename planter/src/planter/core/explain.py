@@ -11,7 +11,7 @@ import msgspec
 
 from planter.core.conditions import needs_ended
 from planter.core.fleet import Fleet, slots_of
-from planter.core.gate import Gate, asks, is_gate
+from planter.core.gate import Gate, asks, is_gate, listed
 from planter.core.items import listed_items
 from planter.core.placement import Preferred, Removed, no_match, preferences, sift, wish
 from planter.core.plan import TriggerRule
@@ -288,14 +288,18 @@ def _standing(session: Session, index: int, gate: Gate) -> Condition:
     if gate.kind == "wait":
         unblock = f"time, or `planter control {session.id} skip {quote(name)}`"
         return Condition("wait.open", "it waits for its time (x-run: wait)", gate.since, gate.due, unblock)
-    who = f"one of {', '.join(gate.approvers)}" if gate.approvers else "anybody who may send commands"
-    text = f"{asks(gate)}; {who} may answer"
+    who = listed(gate.approvers) if gate.approvers else "anybody who may send commands"
+    text = f"{asks(gate)}; {who} may answer, {gate.needed} must approve"
     if gate.due:
-        text += f"; when nobody does, it {'fails' if gate.on_expiry == 'fail' else 'counts as approved'}"
+        text += f"; else it {'fails' if gate.on_expiry == 'fail' else 'counts as approved'}"
+    control, options = f"planter control {session.id}", " --by NAME" if gate.approvers else ""
+    data = ""
     if outputs := session.spec(index).outputs:
-        text += f"; the answer has to bring {', '.join(outputs)} (--data)"
-    control = f"planter control {session.id}"
-    unblock = f"`{control} approve {quote(name)}`, or `{control} reject {quote(name)}`"
+        text += f"; the answers have to bring {', '.join(outputs)}"
+        data = " --data JSON"
+    unblock = (
+        f"`{control} approve {quote(name)}{options}{data}`, or `{control} reject {quote(name)}{options}`"
+    )
     return Condition("approval.open", text, gate.since, gate.due, unblock)
 
 

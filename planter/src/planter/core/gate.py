@@ -18,6 +18,10 @@ GATES = frozenset({"wait", "approval"})
 
 SHOWN_MAX = 300
 """Characters of a question that stand in the reason of its phase."""
+BY_MAX = 200
+"""Characters of the name of somebody who answers."""
+APPROVERS_MAX = 100
+_NAMES_SHOWN = 5
 DURATION_MS_MAX = 10 * 365 * 86_400_000
 """As for every duration of a manifest."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -121,7 +125,19 @@ def read_gate(run: msgspec.Raw | msgspec.UnsetType) -> Wait | Approval:
     gate = found.wait or found.approval
     if gate is None:
         raise GateUnreadable("x-run has neither `wait` nor `approval`")
+    if isinstance(gate, Approval) and (fault := _fault(gate)) is not None:
+        raise GateUnreadable(fault)
     return gate
+
+
+def _fault(asked: Approval) -> str | None:
+    """Why a question could never be answered, or not be kept."""
+    if not 1 <= asked.needed <= (len(asked.approvers) or APPROVERS_MAX):
+        return f"`approval.needed` is {asked.needed}, and so many can never approve"
+    is_usable = all(0 < len(name) <= BY_MAX and name.isprintable() for name in asked.approvers)
+    if len(asked.approvers) > APPROVERS_MAX or not is_usable:
+        return f"`approval.approvers` must be at most {APPROVERS_MAX} printable names of {BY_MAX} characters"
+    return None
 
 
 def duration_ms(text: str) -> int | None:
@@ -204,8 +220,14 @@ def outcome(gate: Gate) -> str | None:
         return None
     if gate.expired:
         return f"nobody rejected it until it expired: approved{_names(gate.approved_by)}"
-    return f"approved by {', '.join(gate.approved_by)}"
+    return f"approved by {listed(gate.approved_by)}"
 
 
 def _names(names: tuple[str, ...]) -> str:
-    return f": {', '.join(names)}" if names else ""
+    return f": {listed(names)}" if names else ""
+
+
+def listed(names: tuple[str, ...]) -> str:
+    """The first of them, and how many there are more."""
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -13,7 +13,17 @@ from planter.core import events as e
 from planter.core import inputs as i
 from planter.core.attempts import fail_attempt, fail_phase
 from planter.core.conditions import missing_outputs
-from planter.core.gate import Answer, Gate, GateUnreadable, Wait, is_gate, read_gate, with_answer
+from planter.core.gate import (
+    BY_MAX,
+    Answer,
+    Gate,
+    GateUnreadable,
+    Wait,
+    is_gate,
+    listed,
+    read_gate,
+    with_answer,
+)
 from planter.core.handlers import call_handler
 from planter.core.session import PhaseState, Session
 from planter.core.status import PhaseStatus
@@ -21,8 +31,8 @@ from planter.core.step import Step
 
 DATA_BYTES_MAX = 16 * 1024
 """Of an answer's data, as JSON."""
+DATA_PARTS_MAX = 100
 RESULT_BYTES_MAX = 64 * 1024
-BY_MAX = 200
 COMMENT_MAX = 4_000
 RESERVED = "approvedBy"
 """Key of the result that says who has approved; no data may have it."""
@@ -149,7 +159,12 @@ def answer(step: Step, command: i.Command, index: int) -> None:
     session, spec, phase = step.session, step.session.spec(index), step.session.phases[index]
     approves = command.verb == "approve"
     by = (command.by or "").strip()
-    if _is_said(phase, by, approves=approves):
+    data = b"" if command.data is msgspec.UNSET else bytes(command.data)
+    comment = command.comment if command.comment is not None else command.reason
+    if (said := _said(phase, by, approves=approves)) is not None:
+        if data not in (b"", said.data):
+            text = f"{by} has approved with other data already: an answer stays as it was given"
+            step.refuse(command.sequence, "approval.answered", text)
         return
     refusal = _refusal(session, command, index) or _unfit(phase, command, by)
     if refusal is not None:
@@ -157,8 +172,6 @@ def answer(step: Step, command: i.Command, index: int) -> None:
         return
     gate = phase.gate
     assert gate is not None
-    data = b"" if command.data is msgspec.UNSET else bytes(command.data)
-    comment = command.comment if command.comment is not None else command.reason
     if not approves:
         step.emit(
             e.PhaseRejected(
@@ -198,13 +211,13 @@ def answer(step: Step, command: i.Command, index: int) -> None:
         _complete(step, index, result)
 
 
-def _is_said(phase: PhaseState, by: str, *, approves: bool) -> bool:
-    """Whether this person has given this answer to this question already: it counts once."""
+def _said(phase: PhaseState, by: str, *, approves: bool) -> Answer | None:
+    """This answer, if this person has given it to this question already: it counts once."""
     gate = phase.gate
     is_over = phase.status in (PhaseStatus.COMPLETE, PhaseStatus.FAILED)
     if gate is None or not (phase.stands or is_over):
-        return False
-    return any((one.by, one.approves) == (by, approves) for one in gate.answers)
+        return None
+    return next((one for one in gate.answers if (one.by, one.approves) == (by, approves)), None)
 
 
 def _refusal(session: Session, command: i.Command, index: int) -> tuple[str, str] | None:
@@ -237,9 +250,7 @@ def _unfit(phase: PhaseState, command: i.Command, by: str) -> tuple[str, str] | 
     if not by or len(by) > BY_MAX or not by.isprintable():
         return "approval.by", f"an answer needs a name (by), of at most {BY_MAX} characters"
     if gate.approvers and by not in gate.approvers:
-        return "approval.not_approver", f"{by!r} is not among those who may answer: " + ", ".join(
-            gate.approvers
-        )
+        return "approval.not_approver", f"{by!r} is not among those who may answer: {listed(gate.approvers)}"
     comment = command.comment or command.reason or ""
     if len(comment) > COMMENT_MAX:
         return "approval.comment", f"the comment has {len(comment):,} characters, {COMMENT_MAX:,} are allowed"
@@ -248,9 +259,14 @@ def _unfit(phase: PhaseState, command: i.Command, by: str) -> tuple[str, str] | 
     data = bytes(command.data)
     if len(data) > DATA_BYTES_MAX:
         return "approval.data", f"the data has {len(data):,} bytes, the limit is {DATA_BYTES_MAX:,}"
+    if data.count(b"{") + data.count(b"[") > DATA_PARTS_MAX:
+        return "approval.data", f"the data has more than {DATA_PARTS_MAX} objects and lists"
     if command.verb == "reject":
         return "approval.data", "a rejection has no data: the phase fails, and has no outputs"
-    value = msgspec.json.decode(data)
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return "approval.data", f"the data cannot be read: {str(error) or type(error).__name__}"
     if not isinstance(value, dict):
         return "approval.data", "the data must be a JSON object: its keys are the outputs of the phase"
     if RESERVED in value:

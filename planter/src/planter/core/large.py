@@ -45,13 +45,18 @@ def keys_of(value: object) -> tuple[str, ...] | None:
 
 
 def _referred(value: object) -> int | None:
-    if (reference := _reference(value)) is not None:
-        return reference.bytes
-    if not isinstance(value, dict | list):
-        return None
-    items: list[object] = list(value.values() if isinstance(value, dict) else value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    sizes = [size for item in items if (size := _referred(item)) is not None]
-    return sum(sizes) if sizes else None
+    """Bytes of all references in it; without recursion: who has sent it chose how deep it is."""
+    found: int | None = None
+    left = [value]
+    while left:
+        one = left.pop()
+        if (reference := _reference(one)) is not None:
+            found = (found or 0) + reference.bytes
+        elif isinstance(one, dict):
+            left += one.values()
+        elif isinstance(one, list):
+            left += one
+    return found
 
 
 def _reference(value: object) -> _Reference | None:

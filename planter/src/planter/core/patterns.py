@@ -56,6 +56,8 @@ class _Pattern:
 
     def __init__(self) -> None:
         self.ranges: list[_Ranges] = []
+        #: Each class once, with the positions that it has: a repetition has the same one in each copy.
+        self.classes: dict[int, tuple[_Ranges, int]] = {}
         self.follow: list[int] = []
         self.floating = self.anchored = 0
         self.anywhere = self.at_end = 0
@@ -67,6 +69,8 @@ class _Pattern:
         if node.ranges is not None:
             bit = 1 << len(self.ranges)
             self.ranges.append(node.ranges)
+            _, bits = self.classes.get(id(node.ranges), (node.ranges, 0))
+            self.classes[id(node.ranges)] = node.ranges, bits | bit
             self.follow.append(0)
             return _Part(bit, bit, is_nullable=False)
         if node.choices:
@@ -132,9 +136,9 @@ class _Pattern:
         found = self._of_character.get(character)
         if found is None:
             found = 0
-            for number, ranges in enumerate(self.ranges):
+            for ranges, bits in self.classes.values():
                 if any(low <= character <= high for low, high in ranges):
-                    found |= 1 << number
+                    found |= bits
             if len(self._of_character) < _CACHED:
                 self._of_character[character] = found
         return found
@@ -282,7 +286,7 @@ class _Parser:
                     continue
                 character = single
             found.append((character, self._range_end(character)))
-        ranges = tuple(sorted(found))
+        ranges = tuple(sorted(set(found)))
         return _opposite(ranges) if is_opposite else ranges
 
     def _range_end(self, low: str) -> str:
@@ -347,6 +351,14 @@ def pattern_fault(pattern: str) -> str | None:
     except PatternInvalid as error:
         return str(error)
     return None
+
+
+def pattern_size(pattern: str) -> int:
+    """Its characters and classes, repetitions written out; 0 when it is faulty."""
+    try:
+        return len(_compiled(pattern).ranges)
+    except PatternInvalid:
+        return 0
 
 
 def matches(pattern: str, text: str) -> bool:

@@ -84,15 +84,22 @@ class Gap(NamedTuple):
     phases: tuple[str, ...]
 
 
-def gaps(fleet: Fleet, specs: Iterable[PhaseSpec]) -> list[Gap]:
-    """The phases that nobody takes as things are, whether they are ready or not; in the order of the plan."""
+def gaps(fleet: Fleet, specs: Iterable[PhaseSpec], most: int) -> list[Gap]:
+    """The phases that nobody takes as things are, whether they are ready or not; in the order of the plan.
+
+    ``most`` reasons are looked for; phases with others are counted together, last.
+    """
     found: dict[str, list[str]] = {}
+    reasons: dict[Requirement, str] = {}
     for spec in specs:
-        if spec.kind in GATES:
-            continue  # the planner does them itself
         wanted = requirement(spec)
-        if not fleet.matching(wanted):
-            found.setdefault(no_match(fleet, wanted), []).append(spec.id)
+        if spec.kind in GATES or fleet.matching(wanted):
+            continue  # the planner does the former itself
+        reason = reasons.get(wanted)
+        if reason is None:
+            is_enough = len(found) >= most
+            reason = reasons[wanted] = "for other reasons" if is_enough else no_match(fleet, wanted)
+        found.setdefault(reason, []).append(spec.id)
     return [Gap(reason, tuple(names)) for reason, names in found.items()]
 
 

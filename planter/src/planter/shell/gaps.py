@@ -15,7 +15,7 @@ def gaps_of(fleet: Fleet, specs: Iterable[PhaseSpec]) -> tuple[messages.Gap, ...
     """The gaps of these phases, as a message."""
     return tuple(
         messages.Gap(reason=reason, phases=names[:_NAMES_MAX], count=len(names))
-        for reason, names in gaps(fleet, specs)[:_GAPS_MAX]
+        for reason, names in gaps(fleet, specs, _GAPS_MAX)
     )
 
 

@@ -4,6 +4,9 @@ from planter.core.session import PhaseState
 from planter_protocol.codec import timestamp
 from planter_protocol.gate import Gate, GateAnswer
 
+_ANSWERS_MAX = 20
+_COMMENT_MAX = 300
+
 
 def gate_of(phase: PhaseState) -> Gate | None:
     """The gate of a phase, while it stands and afterwards; None for every other phase."""
@@ -23,11 +26,18 @@ def gate_of(phase: PhaseState) -> Gate | None:
                 by=one.by,
                 at=timestamp(one.at),
                 answer="approve" if one.approves else "reject",
-                comment=one.comment,
+                comment=_cut(one.comment),
             )
-            for one in found.answers
+            for one in found.answers[-_ANSWERS_MAX:]
         ),
+        more_answers=max(0, len(found.answers) - _ANSWERS_MAX),
     )
+
+
+def _cut(comment: str | None) -> str | None:
+    """All of it is in the journal."""
+    is_long = comment is not None and len(comment) > _COMMENT_MAX
+    return f"{comment[:_COMMENT_MAX]}..." if comment is not None and is_long else comment
 
 
 def reason_of(phase: PhaseState) -> str | None:

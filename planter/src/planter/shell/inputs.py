@@ -13,6 +13,7 @@ from planter.shell.intake import Delivery
 from planter.shell.keys import DispatchKey
 from planter.shell.plans import graph_apart, plan_of
 from planter_protocol import codec, messages
+from planter_protocol.codec import free_json
 from planter_protocol.errors import InvalidMessage, ProtocolError
 
 log = structlog.get_logger(__name__)
@@ -182,6 +183,7 @@ def _checked(
     data = bytes(given)  # a copy: the decoded view would keep the whole message alive
     if len(data) > bytes_max:
         raise InvalidMessage("Report", f"{what} {len(data):,} bytes, the limit is {bytes_max:,}")
+    free_json(data, "Report")
     return msgspec.Raw(data)
 
 

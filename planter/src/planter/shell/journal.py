@@ -6,7 +6,7 @@ against another planner (anything else).
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import NamedTuple
 
@@ -17,7 +17,15 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
-from planter.core.events import AnyEvent, PhaseTargeted, PlanApplied, SessionPurged
+from planter.core.events import (
+    AnyEvent,
+    ApprovalExpired,
+    PhaseApproved,
+    PhaseRejected,
+    PhaseTargeted,
+    PlanApplied,
+    SessionPurged,
+)
 from planter.core.evolve import apply
 from planter.core.graph import EMPTY
 from planter.core.plan import Plan
@@ -312,11 +320,23 @@ def _chunks(events: Sequence[AnyEvent]) -> list[list[AnyEvent]]:
     limit = RECORD_BYTES_MAX - 64 * 1024
     chunks: list[list[AnyEvent]] = [[]]
     size = 0
-    for event in events:
-        length = len(_encoder.encode(event)) + 1 if len(events) > 1 else 0
+    for together in _inseparable(events):
+        length = sum(len(_encoder.encode(event)) + 1 for event in together) if len(events) > 1 else 0
         if chunks[-1] and size + length > limit:
             chunks.append([])
             size = 0
-        chunks[-1].append(event)
+        chunks[-1] += together
         size += length
     return chunks
+
+
+def _inseparable(events: Sequence[AnyEvent]) -> Iterator[list[AnyEvent]]:
+    """The events one by one, but an answer with what follows from it: no crash may come between them."""
+    together: list[AnyEvent] = []
+    for event in events:
+        together.append(event)
+        if not isinstance(event, PhaseApproved | PhaseRejected | ApprovalExpired):
+            yield together
+            together = []
+    if together:
+        yield together

@@ -12,7 +12,7 @@ from planter.core.status import PHASE_TERMINAL, PhaseStatus, SessionStatus
 from planter.core.step import full_limit, waits_for
 from planter.shell.gates import gate_of, reason_of
 from planter_protocol import messages
-from planter_protocol.codec import timestamp
+from planter_protocol.codec import encode, timestamp
 
 PAGE_PHASES = 1_000
 """Phases in one reply, so that it stays below the message limit."""
@@ -100,9 +100,7 @@ def _busy(spec: PhaseSpec) -> str:
 
 def _size(phase: PhaseState) -> int:
     size = 0 if phase.result is msgspec.UNSET else len(bytes(phase.result))
-    if phase.gate is not None:
-        size += len(phase.gate.message) + sum(len(one.comment or "") + 100 for one in phase.gate.answers)
-    return size
+    return size + (0 if phase.gate is None else len(encode(gate_of(phase))))
 
 
 def _time(milliseconds: int) -> str | None:
