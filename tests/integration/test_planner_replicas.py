@@ -117,6 +117,40 @@ async def test_a_runtime_that_comes_back_is_told_what_it_no_longer_owns(tmp_path
     assert b'"command":"cancel"' in message.data
 
 
+async def test_what_a_runtime_reported_counts_though_it_is_heard_of_after_the_runtime_has_left(
+    tmp_path,
+) -> None:
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(running_nats_server(tmp_path))
+        client = await stack.enter_async_context(PlanClient.connected(server.url))
+        start = stack.enter_context(planners(server.url, tmp_path))
+        await ready(client, [start("planner-0")])
+        targets: list[dict[str, Any]] = []
+        leaving = await stack.enter_async_context(
+            scripted_runtime(server.url, name="leaving", script=targets.append)
+        )
+        other = await stack.enter_async_context(scripted_runtime(server.url, name="other", slots=0))
+        async with asyncio.timeout(10):
+            while len((await client.planner_info()).runtimes) < 2:
+                await asyncio.sleep(0.01)
+            await client.submit(as_manifest([{"id": "a", "deps": []}]), session="s")
+            while not targets:
+                await asyncio.sleep(0.01)
+            other.slots = 500
+            await other.heartbeat()
+            await leaving.become("gone")
+            while len((await client.planner_info()).runtimes) > 1:
+                await asyncio.sleep(0.01)
+            echo = {
+                name: targets[0][name] for name in ("phaseId", "attempt", "fence", "dispatchId", "runtimeId")
+            }
+            await leaving.report("s", [{**echo, "status": "complete"}])
+            verdict = await judged(client, "s")
+
+    assert (verdict.status, verdict.attempts) == ("complete", 1)
+    assert not other.executed
+
+
 async def test_a_planner_that_stood_still_wakes_up_to_the_truth(tmp_path) -> None:
     session = "zombie"
     owner = next(name for name in NAMES if partition_of(session) in owned_by(name, NAMES))

@@ -24,6 +24,8 @@ _DEAF_MS = 4_000
 """A check that comes this late means that the process stood still."""
 UNKNOWN_LEASE_MS = 15_000
 """A runtime that a journal names but that has not been heard of gets this long."""
+LEFT_MS = 3_000
+"""Who says that it leaves has reported everything before; reports may still be on their way here."""
 
 
 class Sessions(Protocol):
@@ -52,6 +54,8 @@ class FleetWatch:
         self._sessions = sessions
         self._leases: dict[str, int] = {}
         self._expected: dict[tuple[str, str], int] = {}
+        #: Lives of runtimes that have ended by themselves, and when what they have not reported is lost.
+        self._left: dict[tuple[str, str], int] = {}
         self._infos: dict[str, messages.Heartbeat] = {}
 
     async def start(self) -> None:
@@ -86,6 +90,8 @@ class FleetWatch:
             self._leases[runtime_id] = now + beat.lease_ms
         for key in self._expected:
             self._expected[key] = now + UNKNOWN_LEASE_MS
+        for key in self._left:
+            self._left[key] = now + LEFT_MS
 
     def expect(self, session: Session) -> None:
         """A session read from its journal names runtimes: each must show up, as the same life, or is lost."""
@@ -97,7 +103,7 @@ class FleetWatch:
                 self._expected.setdefault(
                     (phase.runtime_id, phase.instance), monotonic_ms() + UNKNOWN_LEASE_MS
                 )
-            elif known.instance != phase.instance:
+            elif known.instance != phase.instance and (phase.runtime_id, phase.instance) not in self._left:
                 self._sessions.runtime_lost(phase.runtime_id, phase.instance, "it was restarted")
 
     def infos(self) -> tuple[messages.RuntimeInfo, ...]:
@@ -132,8 +138,9 @@ class FleetWatch:
         if known is not None and known.instance != beat.instance:
             self._lose(beat.runtime_id, known.instance, "it was restarted")
         if beat.state == "gone":
-            self._lose(beat.runtime_id, beat.instance, "it left")
+            self._leave(beat.runtime_id, beat.instance)
             return
+        self._left.pop((beat.runtime_id, beat.instance), None)
         for runtime_id, instance in [key for key in self._expected if key[0] == beat.runtime_id]:
             del self._expected[(runtime_id, instance)]
             if instance != beat.instance:
@@ -174,14 +181,28 @@ class FleetWatch:
             if until < now:
                 del self._expected[(runtime_id, instance)]
                 self._sessions.runtime_lost(runtime_id, instance, "it was never heard of again")
+        for (runtime_id, instance), until in list(self._left.items()):
+            if until < now:
+                del self._left[(runtime_id, instance)]
+                self._sessions.runtime_lost(runtime_id, instance, "it left")
+
+    def _leave(self, runtime_id: str, instance: str) -> None:
+        """It gets nothing more; what it has reported comes in before anything of it is given to others."""
+        log.info("runtime.left", runtime=runtime_id)
+        self._forget(runtime_id)
+        self._left.setdefault((runtime_id, instance), monotonic_ms() + LEFT_MS)
+        self._sessions.fleet_changed()
 
     def _lose(self, runtime_id: str, instance: str, reason: str) -> None:
         log.warning("runtime.lost", runtime=runtime_id, reason=reason)
+        self._forget(runtime_id)
+        self._sessions.runtime_lost(runtime_id, instance, reason)
+        self._sessions.fleet_changed()
+
+    def _forget(self, runtime_id: str) -> None:
         self._fleet.remove(runtime_id)
         self._leases.pop(runtime_id, None)
         self._infos.pop(runtime_id, None)
-        self._sessions.runtime_lost(runtime_id, instance, reason)
-        self._sessions.fleet_changed()
 
 
 def _runtime(beat: messages.Heartbeat) -> Runtime:
