@@ -125,10 +125,10 @@ async def test_logs_are_streamed_live_and_end_with_the_session(tmp_path):
 
 
 async def cancelled(client: PlanClient) -> None:
-    """End the session, with the runtime that has its attempt."""
+    """End the session, with the life of the runtime that has its attempt."""
     await client.control_confirmed("s", "cancel")
-    gone = {"runtimeId": "scripted", "instance": "one", "slots": 1, "state": "gone"}
-    await client.nc.publish("plan.runtime.scripted.heartbeat", json.dumps(gone).encode())
+    anew = {"runtimeId": "scripted", "instance": "two", "slots": 1, "state": "ready"}
+    await client.nc.publish("plan.runtime.scripted.heartbeat", json.dumps(anew).encode())
 
 
 async def test_clients_that_go_away_leave_no_subscription_and_no_consumer_behind(tmp_path):
