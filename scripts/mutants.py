@@ -193,8 +193,8 @@ MUTANTS = (
         "approval-counted-twice",
         "the same person's second approval counts as another one",
         "planter/src/planter/core/gates.py",
-        "    return any((one.by, one.approves) == (by, approves) for one in gate.answers)\n",
-        "    return False\n",
+        "    return next((one for one in gate.answers if (one.by, one.approves) == (by, approves)), None)\n",
+        "    return None\n",
     ),
     Mutant(
         "wait-cut-short",
