@@ -222,11 +222,11 @@ def tagged_answer(request: Request, document: Any, headers: Mapping[str, str] | 
     content = msgspec.json.encode(document)
     tag = f'"{hashlib.blake2b(content, digest_size=16).hexdigest()}"'
     named = {"etag": tag, **(headers or {})}
-    if _has(request.headers.get("if-none-match", ""), tag):
+    if is_held(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=named)
     return Response(content, 200, named, "application/json")
 
 
-def _has(given: str, tag: str) -> bool:
-    """RFC 9110, 13.1.2: weak comparison."""
+def is_held(given: str, tag: str) -> bool:
+    """Whether ``If-None-Match`` names the tag: the caller has it (RFC 9110, 13.1.2: weak comparison)."""
     return any(part.strip() == "*" or part.strip().removeprefix("W/") == tag for part in given.split(","))

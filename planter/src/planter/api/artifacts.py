@@ -9,21 +9,15 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from planter.api import answers
-from planter.api.answers import tagged_answer
+from planter.api.answers import is_held, tagged_answer
 from planter.api.document import UNCHANGED, answer, problems
-from planter.api.parameters import NoneMatchHeader, SessionPath
+from planter.api.parameters import NoneMatchHeader, PhasePath, PhaseQuery, SessionPath
 from planter.api.site import site_of
 from planter_protocol import RequestRefused
 from planter_protocol.artifacts import Artifact
-from planter_protocol.names import ITEM_ID_LENGTH_MAX
 
 router = APIRouter(prefix="/api/sessions", tags=["sessions"])
 
-_PhaseQuery = Annotated[
-    str | None,
-    Query(max_length=ITEM_ID_LENGTH_MAX, description="Only those of this phase, and of its items."),
-]
-_PhasePath = Annotated[str, Path(description="Id of the phase; it may have slashes.", examples=["a"])]
 _NamePath = Annotated[
     str, Path(description="Name of the artifact, with its slashes.", examples=["report.html"])
 ]
@@ -48,7 +42,7 @@ _CONTENT = {
     },
 )
 async def list_artifacts(
-    request: Request, session: SessionPath, phase: _PhaseQuery = None, if_none_match: NoneMatchHeader = None
+    request: Request, session: SessionPath, phase: PhaseQuery = None, if_none_match: NoneMatchHeader = None
 ) -> Response:
     """Those that are stored whole; none of a session that is not known, or whose artifacts are removed."""
     del if_none_match
@@ -69,7 +63,7 @@ async def list_artifacts(
 async def get_artifact(  # noqa: PLR0913, PLR0917 (parameters of the request)
     request: Request,
     session: SessionPath,
-    phase: _PhasePath,
+    phase: PhasePath,
     name: _NamePath,
     attempt: _AttemptQuery = None,
     if_none_match: NoneMatchHeader = None,
@@ -87,7 +81,7 @@ async def get_artifact(  # noqa: PLR0913, PLR0917 (parameters of the request)
         "content-security-policy": "default-src 'none'; sandbox",
         "cache-control": "no-cache",
     }
-    if if_none_match is not None and tag in if_none_match:
+    if if_none_match is not None and is_held(if_none_match, tag):
         return Response(status_code=304, headers=headers)
     chunks = client.object_bytes(session, found.digest)
     first = await anext(chunks, b"")  # what is not there is told before the answer begins

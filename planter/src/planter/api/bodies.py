@@ -121,17 +121,15 @@ def _refuse_encoding(request: Request) -> None:
 async def _read(request: Request, bytes_max: int) -> bytes:
     """The whole body; refused as soon as it is known to be too large."""
     declared = request.headers.get("content-length", "")
+    is_too_large = declared.isdecimal() and int(declared) > bytes_max
     stream = request.stream()
     chunks: list[bytes] = []
-    size = int(declared) if declared.isdecimal() else 0
-    if size <= bytes_max:
-        size = 0
-        async for chunk in stream:
-            size += len(chunk)
-            if size > bytes_max:
-                break
-            chunks.append(chunk)
-    if size > bytes_max:
+    size = 0
+    while not is_too_large and (chunk := await anext(stream, None)) is not None:
+        chunks.append(chunk)
+        size += len(chunk)
+        is_too_large = size > bytes_max
+    if is_too_large:
         await _discard(stream)
         text = f"the body has more than {bytes_max:,} bytes"
         raise Problem("body.too_large", text, headers={"connection": "close"})

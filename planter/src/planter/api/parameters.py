@@ -4,12 +4,19 @@ from typing import Annotated
 
 from fastapi import Header, Path, Query
 
+from planter_protocol.names import ITEM_ID_LENGTH_MAX
+
 _NAME = r"^[A-Za-z0-9_-]{1,64}$"
 SEQUENCE_MAX = 2**53 - 1
 """Also the largest whole number that JavaScript can hold."""
 
 SessionQuery = Annotated[str, Query(pattern=_NAME, description="Id of the session.")]
 SessionPath = Annotated[str, Path(pattern=_NAME, description="Id of the session.", examples=["default"])]
+PhasePath = Annotated[str, Path(description="Id of the phase; it may have slashes.", examples=["a"])]
+PhaseQuery = Annotated[
+    str | None,
+    Query(max_length=ITEM_ID_LENGTH_MAX, description="Only those of this phase, and of its items."),
+]
 AfterQuery = Annotated[int, Query(ge=0, le=SEQUENCE_MAX, description="Sequence after which to begin.")]
 LimitQuery = Annotated[int, Query(ge=1, le=1000, description="Items in one answer, at most.")]
 CursorQuery = Annotated[str | None, Query(max_length=200, description="`nextCursor` of the page before.")]

@@ -28,6 +28,7 @@ from planter.api.parameters import (
     LastEventHeader,
     LimitQuery,
     NoneMatchHeader,
+    PhaseQuery,
     SessionQuery,
 )
 from planter.api.planner_side import Base, StillStored
@@ -193,7 +194,7 @@ async def get_logs(  # noqa: PLR0913, PLR0917 (parameters of the request)
     session: SessionQuery = DEFAULT_SESSION,
     after: AfterQuery = 0,
     limit: LimitQuery = 100,
-    phase: sessions.PhaseQuery = None,
+    phase: PhaseQuery = None,
     last_event_id: LastEventHeader = None,
 ) -> Response:
     """As `/api/sessions/{session}/logs`."""

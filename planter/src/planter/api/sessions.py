@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from planter.api import answers
@@ -20,6 +20,8 @@ from planter.api.parameters import (
     LastEventHeader,
     LimitQuery,
     NoneMatchHeader,
+    PhasePath,
+    PhaseQuery,
     SessionPath,
 )
 from planter.api.planner_side import commit_item, log_item
@@ -27,15 +29,10 @@ from planter.api.problems import Problem
 from planter.api.site import site_of
 from planter.api.streams import EventStream, commit_events, log_events, resumed_after, wants_events
 from planter_protocol import messages
-from planter_protocol.names import ITEM_ID_LENGTH_MAX, is_of_phase
+from planter_protocol.names import is_of_phase
 
 router = APIRouter(prefix="/api/sessions", tags=["sessions"])
 
-PhaseQuery = Annotated[
-    str | None,
-    Query(max_length=ITEM_ID_LENGTH_MAX, description="Only those of this phase, and of its items."),
-]
-_PhasePath = Annotated[str, Path(description="Id of the phase; it may have slashes.", examples=["a"])]
 _StatusQuery = Annotated[
     messages.SessionStatusName | None, Query(description="Only sessions with this status.")
 ]
@@ -155,7 +152,7 @@ async def list_phases(  # noqa: PLR0913, PLR0917 (parameters of the request)
     responses={200: answer(messages.PhaseState, "The phase."), 304: UNCHANGED, **problems(404, 503)},
 )
 async def get_phase(
-    request: Request, session: SessionPath, phase: _PhasePath, if_none_match: NoneMatchHeader = None
+    request: Request, session: SessionPath, phase: PhasePath, if_none_match: NoneMatchHeader = None
 ) -> Response:
     """Where one phase stands, its result included, and whole, however large it is."""
     del if_none_match

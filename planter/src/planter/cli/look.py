@@ -214,8 +214,9 @@ def _time(phase: "PhaseState") -> str:
     if phase.started is None:
         return "-"
     if phase.finished is None:
-        is_over = phase.status in ("skipped", "cancelled", "failed", "complete")
-        return "-" if is_over else f"{ago(phase.started).removesuffix(' ago')}..."
+        from planter.cli.view import PHASE_ENDED  # noqa: PLC0415
+
+        return "-" if phase.status in PHASE_ENDED else f"{ago(phase.started).removesuffix(' ago')}..."
     return duration((milliseconds(phase.finished) - milliseconds(phase.started)) / 1000)
 
 

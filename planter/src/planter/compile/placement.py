@@ -7,6 +7,9 @@ from planter.core.constraints import value_fault
 from planter.core.patterns import pattern_size
 from planter.core.plan import Affinity, Constraint, PlacementRules
 
+PATTERNS_SIZE_MAX = 2_000
+"""Of all patterns of a manifest: each is matched with each runtime when the fleet changes."""
+
 
 def placement_rules(phase: schemas.Phase) -> PlacementRules | None:
     """The rules of a phase; None when it has none."""
@@ -17,10 +20,6 @@ def placement_rules(phase: schemas.Phase) -> PlacementRules | None:
         affinity=tuple(Affinity(one.label, one.operator, one.value, one.weight) for one in phase.affinity),
         slots=phase.slots,
     )
-
-
-PATTERNS_SIZE_MAX = 2_000
-"""Of all patterns of a manifest: each is matched with each runtime when the fleet changes."""
 
 
 def check_placement(loaded: schemas.Loaded, phases: Sequence[schemas.Phase]) -> Iterator[schemas.Problem]:

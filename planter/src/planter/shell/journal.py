@@ -6,7 +6,7 @@ against another planner (anything else).
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import count
 from typing import NamedTuple
 
@@ -50,6 +50,7 @@ _APPEND_SECONDS = 2.0
 _READERS_MAX = 64
 """Sessions that are read or verified at a time; thousands at once would all run into their time-outs."""
 _PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_ANSWERS = (PhaseApproved, PhaseRejected, ApprovalExpired)
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -316,27 +317,20 @@ def _decode(session: Session, stored: Stored) -> Record:
 
 
 def _chunks(events: Sequence[AnyEvent]) -> list[list[AnyEvent]]:
-    """The events in portions that fit a record each; measured by encoding only when there are many."""
+    """The events in portions that fit a record each; measured by encoding only when there are many.
+
+    What follows from an answer stands in the record of the answer: no crash may come between them.
+    """
     limit = RECORD_BYTES_MAX - 64 * 1024
     chunks: list[list[AnyEvent]] = [[]]
-    size = 0
-    for together in _inseparable(events):
-        length = sum(len(_encoder.encode(event)) + 1 for event in together) if len(events) > 1 else 0
-        if chunks[-1] and size + length > limit:
+    size, is_answered = 0, False
+    for event in events:
+        length = len(_encoder.encode(event)) + 1 if len(events) > 1 else 0
+        is_answer = type(event) in _ANSWERS
+        if chunks[-1] and size + length > limit and (is_answer or not is_answered):
             chunks.append([])
             size = 0
-        chunks[-1] += together
+        chunks[-1].append(event)
         size += length
+        is_answered = is_answer
     return chunks
-
-
-def _inseparable(events: Sequence[AnyEvent]) -> Iterator[list[AnyEvent]]:
-    """The events one by one, but an answer with what follows from it: no crash may come between them."""
-    together: list[AnyEvent] = []
-    for event in events:
-        together.append(event)
-        if not isinstance(event, PhaseApproved | PhaseRejected | ApprovalExpired):
-            yield together
-            together = []
-    if together:
-        yield together

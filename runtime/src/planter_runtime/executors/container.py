@@ -21,7 +21,6 @@ import structlog
 
 from planter_protocol.messages import Failure
 from planter_protocol.names import random_token
-from planter_runtime.artifacts import FOLDER
 from planter_runtime.executors.engine import (
     CONFLICT,
     NOT_FOUND,
@@ -43,15 +42,7 @@ from planter_runtime.executors.process import (
     unwrapped,
 )
 from planter_runtime.executors.pump import LAST_WORDS_SECONDS_MAX, Pump
-from planter_runtime.executors.results import (
-    VARIABLE,
-    arguments_for,
-    artifact_folder,
-    base_of,
-    collect,
-    read_result,
-    result_file,
-)
+from planter_runtime.executors.results import Exchange, exchange
 from planter_runtime.outcomes import Failed, Outcome, cut, failed, with_last_line
 from planter_runtime.secrets import Secrets, SecretUnusable
 from planter_runtime.settings import engine_url
@@ -59,7 +50,7 @@ from planter_runtime.work import Limits, Work
 
 log = structlog.get_logger(__name__)
 
-RESULT_FOLDER = "/planter"
+EXCHANGE_FOLDER = "/planter"
 _RUNTIME, _LIFE = "planter.runtime", "planter.life"
 _STOP_SECONDS_MAX = TERM_SECONDS + 8.0
 _CREATE_SECONDS_MAX = 60.0
@@ -133,11 +124,10 @@ class ContainerExecutor:
         async with AsyncExitStack() as stack:
             engine = await stack.enter_async_context(Engine(engine_url() or ""))
             await self._clean(engine)
-            result = _for_everybody(stack.enter_context(result_file()))
             folder = None if wanted.mount is None else _base(execution.work)
-            base = stack.enter_context(base_of(execution.work, folder))
-            variables |= arguments_for(execution.work, result, Path(RESULT_FOLDER) / result.name)
-            folders = {RESULT_FOLDER: result.parent}
+            files = stack.enter_context(exchange(execution, folder, for_everybody=True))
+            variables |= files.variables(Path(EXCHANGE_FOLDER))
+            folders = {EXCHANGE_FOLDER: files.folder}
             for pipe in await stack.enter_async_context(_listening(execution)):
                 place = f"/{pipe.variable.lower().replace('_', '-')}"
                 folders[place] = pipe.folder
@@ -146,9 +136,9 @@ class ContainerExecutor:
             config["HostConfig"]["Ulimits"] = await _ulimits(engine, execution.work.run.limits)
             container = await _created(engine, config, wanted, execution)
             try:
-                return await _run(engine, container, wanted, execution, result)
+                return await _run(engine, container, wanted, execution, files)
             finally:
-                await collect(execution, result, base)
+                await files.collect()
 
     def _variables(self, execution: Execution) -> dict[str, str]:
         run = execution.work.run
@@ -157,8 +147,6 @@ class ContainerExecutor:
             **identity(execution.work),
             **run.env,
             **self._secrets.of_attempt(run.secrets, execution.log.mask),
-            VARIABLE: f"{RESULT_FOLDER}/result.json",
-            FOLDER: f"{RESULT_FOLDER}/artifacts",
         }
 
     def _config(
@@ -260,7 +248,7 @@ async def _pull(engine: Engine, image: str, execution: Execution) -> None:
 
 
 async def _run(
-    engine: Engine, container: str, wanted: Container, execution: Execution, result: Path
+    engine: Engine, container: str, wanted: Container, execution: Execution, files: Exchange
 ) -> Outcome:
     assert execution.work.run is not None
     limits = execution.work.run.limits
@@ -279,7 +267,7 @@ async def _run(
     shown = f"the container of {wanted.image}"
     status = int(state["ExitCode"])
     if status == 0:
-        return read_result(result)
+        return files.result()
     if limits.memory is not None and (state.get("OOMKilled") or unwrapped(status) == -signal.SIGKILL):
         return _out_of_memory(shown, limits.memory, is_known=bool(state.get("OOMKilled")))
     return with_last_line(outcome_of(unwrapped(status), shown, limits), execution.log.last_error_line)
@@ -356,15 +344,6 @@ async def _patiently(call: Callable[[], Awaitable[None]]) -> None:
             log.warning("container.stays", error=str(error))
     if scope.cancelled_caught:
         log.warning("container.stays", error=f"no answer within {_STOP_SECONDS_MAX:g} s")
-
-
-def _for_everybody(result: Path) -> Path:
-    """A place in a folder below: the users of a container are not ours."""
-    folder = result.parent / "box"
-    for place in (folder, artifact_folder(folder / result.name)):
-        place.mkdir(exist_ok=True)
-        place.chmod(0o777)
-    return folder / result.name
 
 
 def _base(work: Work) -> Path:

@@ -1,19 +1,10 @@
 """``{exec: [program, argument, ...]}``: a program without a shell."""
 
-from planter_runtime.artifacts import FOLDER
 from planter_runtime.executors.command import NotDone
 from planter_runtime.executors.executor import Execution
 from planter_runtime.executors.process import outcome_of
 from planter_runtime.executors.programs import Programs
-from planter_runtime.executors.results import (
-    VARIABLE,
-    arguments_for,
-    artifact_folder,
-    base_of,
-    collect,
-    read_result,
-    result_file,
-)
+from planter_runtime.executors.results import exchange
 from planter_runtime.outcomes import Outcome, with_last_line
 from planter_runtime.work import Work
 
@@ -42,16 +33,14 @@ class ExecExecutor:
         """Run a program for an attempt; ``shown`` names it in messages."""
         run = execution.work.run
         assert run is not None
-        with result_file() as result, base_of(execution.work, execution.work.folder) as base:
-            more = {VARIABLE: str(result), FOLDER: str(artifact_folder(result))}
-            more |= arguments_for(execution.work, result)
+        with exchange(execution, execution.work.folder) as files:
             try:
-                command = self._programs.command(execution, argv, more, writable=(result.parent,))
+                command = self._programs.command(execution, argv, files.variables(), writable=(files.folder,))
                 status = await self._programs.run(command, execution)
             except NotDone as error:
-                await collect(execution, result, base)
+                await files.collect()
                 return error.failure
-            await collect(execution, result, base)
+            await files.collect()
             if status == 0:
-                return read_result(result)
+                return files.result()
         return with_last_line(outcome_of(status, shown, run.limits), execution.log.last_error_line)

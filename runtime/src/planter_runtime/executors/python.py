@@ -17,7 +17,7 @@ from planter_runtime.executors.command import NotDone
 from planter_runtime.executors.executor import Execution
 from planter_runtime.executors.process import interpreter, outcome_of
 from planter_runtime.executors.programs import Programs
-from planter_runtime.executors.results import artifact_folder, base_of, collect, result_file
+from planter_runtime.executors.results import exchange
 from planter_runtime.outcomes import RESULT_BYTES_MAX, Completed, Outcome, completed, failed, with_last_line
 from planter_runtime.work import Work
 
@@ -54,18 +54,14 @@ class PythonExecutor:
                 answer.extend(data)
 
         try:
-            with (
-                _call_file(work) as call,
-                result_file() as result,
-                base_of(work, work.folder) as base,
-            ):
+            with _call_file(work) as call, exchange(execution, work.folder) as files:
                 reader, writer = os.pipe()
                 try:
                     command = self._programs.command(
                         execution,
                         _argv(work, call.fileno(), writer),
-                        {FOLDER: str(artifact_folder(result))},
-                        writable=(result.parent,),
+                        {FOLDER: str(files.artifacts)},
+                        writable=(files.folder,),
                     )
                 except NotDone:
                     os.close(reader)
@@ -80,9 +76,9 @@ class PythonExecutor:
                         extra={reader: take},
                     )
                 except NotDone:
-                    await collect(execution, result, base)
+                    await files.collect()
                     raise
-                await collect(execution, result, base)
+                await files.collect()
         except NotDone as error:
             return error.failure
         name = f"`{work.run.python}`"

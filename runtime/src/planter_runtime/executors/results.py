@@ -10,50 +10,89 @@ from pathlib import Path
 import anyio.to_thread
 import msgspec
 
+from planter_runtime.artifacts import FOLDER
 from planter_runtime.executors.executor import Execution
 from planter_runtime.outcomes import RESULT_BYTES_MAX, Completed, Outcome, completed, failed
 from planter_runtime.work import Work
 
 VARIABLE = "PLANTER_RESULT"
+_RESULT, _ARTIFACTS, _ARGUMENTS = "result.json", "artifacts", "with.json"
 _READ_BYTES_MAX = 2 * RESULT_BYTES_MAX
 """It may be written with more spaces than are kept."""
 _ARGUMENTS_BYTES_MAX = 64 * 1024
 """In a variable: the system has a limit for each, and one for all."""
 
 
+class Exchange:
+    """A folder of one attempt: its program finds long arguments there, and leaves result and artifacts.
+
+    Attributes:
+        folder: the program may write there.
+        artifacts: the folder in it for files that are to be kept.
+    """
+
+    def __init__(self, execution: Execution, folder: Path, base: int | None) -> None:
+        self.folder = folder
+        self.artifacts = folder / _ARTIFACTS
+        self._execution = execution
+        self._base = base
+
+    def variables(self, seen_as: Path | None = None) -> dict[str, str]:
+        """What tells the program of it, and its arguments, in a file if they are too long for a variable.
+
+        Args:
+            seen_as: where the program finds the folder; None: at the same place.
+        """
+        run = self._execution.work.run
+        assert run is not None
+        place = seen_as or self.folder
+        found = {VARIABLE: str(place / _RESULT), FOLDER: str(place / _ARTIFACTS)}
+        arguments = bytes(run.arguments)
+        if len(arguments) <= _ARGUMENTS_BYTES_MAX:
+            return {**found, "PLANTER_WITH": arguments.decode()}
+        (self.folder / _ARGUMENTS).write_bytes(arguments)
+        return {**found, "PLANTER_WITH_FILE": str(place / _ARGUMENTS)}
+
+    async def collect(self) -> None:
+        """Note the artifacts that the program has left, however it ended."""
+        run = self._execution.work.run
+        assert run is not None
+        if run.artifacts or _has_entries(self.artifacts):
+            noted = self._execution.artifacts
+            await anyio.to_thread.run_sync(noted.collect, self.artifacts, self._base, run.artifacts)
+
+    def result(self) -> Outcome:
+        """The result that was left; none is fine, one that is no JSON is a failure."""
+        return _read(self.folder / _RESULT)
+
+
 @contextmanager
-def result_file() -> Generator[Path]:
-    """A place for a result, and one for artifacts, in a folder of their own that is removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix="planter-result-", ignore_cleanup_errors=True) as folder:
-        artifact_folder(Path(folder) / "result.json").mkdir()
-        yield Path(folder) / "result.json"
-
-
-def artifact_folder(result: Path) -> Path:
-    """Where a program puts files that are to be kept."""
-    return result.with_name("artifacts")
-
-
-def arguments_for(work: Work, result: Path, seen_as: Path | None = None) -> dict[str, str]:
-    """How a program gets its arguments: as a variable, or in a file if they are too long for one.
+def exchange(
+    execution: Execution, work_folder: Path | None, *, for_everybody: bool = False
+) -> Generator[Exchange]:
+    """An exchange with a program, whose folder is removed afterwards.
 
     Args:
-        work: the attempt.
-        result: its result file.
-        seen_as: where the program finds that; None: at the same place.
+        execution: of the program.
+        work_folder: where the files of ``x-run.artifacts`` are; None: nowhere.
+        for_everybody: the program may run as any user.
     """
-    assert work.run is not None
-    arguments = bytes(work.run.arguments)
-    if len(arguments) <= _ARGUMENTS_BYTES_MAX:
-        return {"PLANTER_WITH": arguments.decode()}
-    file = result.with_name("with.json")
-    file.write_bytes(arguments)
-    return {"PLANTER_WITH_FILE": str((seen_as or result).with_name(file.name))}
+    with tempfile.TemporaryDirectory(prefix="planter-result-", ignore_cleanup_errors=True) as private:
+        folder = Path(private)
+        if for_everybody:  # below one that is ours alone
+            folder /= "box"
+            folder.mkdir()
+            folder.chmod(0o777)
+        (folder / _ARTIFACTS).mkdir()
+        if for_everybody:
+            (folder / _ARTIFACTS).chmod(0o777)
+        with _opened(execution.work, work_folder) as base:
+            yield Exchange(execution, folder, base)
 
 
 @contextmanager
-def base_of(work: Work, folder: Path | None) -> Generator[int | None]:
-    """The folder that ``artifacts`` of the work are in, opened before it can put another in its place."""
+def _opened(work: Work, folder: Path | None) -> Generator[int | None]:
+    """The folder that ``x-run.artifacts`` are in, opened before the program can put another in its place."""
     assert work.run is not None
     if not work.run.artifacts or folder is None or not folder.is_dir():
         yield None
@@ -65,22 +104,6 @@ def base_of(work: Work, folder: Path | None) -> Generator[int | None]:
         os.close(descriptor)
 
 
-async def collect(execution: Execution, result: Path, base: int | None) -> None:
-    """Note the artifacts that a program has left, however it ended.
-
-    Args:
-        execution: of the program.
-        result: its result file.
-        base: see ``base_of``.
-    """
-    run = execution.work.run
-    assert run is not None
-    folder = artifact_folder(result)
-    if not run.artifacts and not _has_entries(folder):
-        return
-    await anyio.to_thread.run_sync(execution.artifacts.collect, folder, base, run.artifacts)
-
-
 def _has_entries(folder: Path) -> bool:
     try:
         with os.scandir(folder) as entries:
@@ -89,8 +112,7 @@ def _has_entries(folder: Path) -> bool:
         return True  # let the search say what is wrong with it
 
 
-def read_result(path: Path) -> Outcome:
-    """The result that was left there; none is fine, one that is no JSON is a failure."""
+def _read(path: Path) -> Outcome:
     try:
         # No links, no pipes: what the program may not read, it must not have us read.
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
