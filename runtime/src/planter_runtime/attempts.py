@@ -54,10 +54,11 @@ class _Stage(Enum):
 
 
 class _Attempt:
-    __slots__ = ("stage", "started", "superseded", "target")
+    __slots__ = ("slots", "stage", "started", "superseded", "target")
 
     def __init__(self, target: Target) -> None:
         self.target = target
+        self.slots = _slots(target)
         self.stage = _Stage.QUEUED
         self.started: int | None = None
         self.superseded = False
@@ -138,12 +139,8 @@ class Attempts:
             answer = self._ack(target, accepted=False, reason=refusal)
             self._remember(target, answer)
             note = self._note("target.refused", target, refusal)
-            return [
-                *orders,
-                note,
-                answer,
-                *self._start_next(now),
-            ]  # what it replaced may have been in the way
+            # What it replaced may have been in the way of others.
+            return [*orders, note, answer, *self._start_next(now)]
         key = attempt_key(target)
         attempt = self._held[key] = _Attempt(target)
         of_phase = self._of_phase.setdefault(phase, [])
@@ -177,7 +174,7 @@ class Attempts:
         """Nothing of the attempt runs any more: its slot is free."""
         if key not in self._held:
             return []
-        self._in_use -= _slots(self._held[key].target)
+        self._in_use -= self._held[key].slots
         self._let_go(key)
         return self._start_next(now)
 
@@ -306,12 +303,12 @@ class Attempts:
             if attempt is None or attempt.stage is not _Stage.QUEUED:
                 self._queue.popleft()
                 continue
-            if self._in_use + _slots(attempt.target) > self._slots:
+            if self._in_use + attempt.slots > self._slots:
                 break  # smaller ones do not overtake it, or it might never run
             self._queue.popleft()
             attempt.stage = _Stage.RUNNING
             attempt.started = now
-            self._in_use += _slots(attempt.target)
+            self._in_use += attempt.slots
             orders += [self._running(attempt), Start(attempt.target)]
         return orders
 

@@ -32,7 +32,7 @@ class _Box:
         self.acks: dict[_Key, Ack] = {}
         self.reports: dict[_Key, Report] = {}
         self.beats: dict[_Key, Report] = {}
-        self.final = anyio.Event()
+        self.final = asyncio.Event()
 
     def report(self, report: Report) -> None:
         """Put a report in. Of several heartbeats the newest stays; with a last word only details do."""
@@ -52,7 +52,7 @@ class _Box:
     def take(self) -> tuple[list[Ack], list[Report]]:
         """Everything in it; it is empty afterwards."""
         taken = list(self.acks.values()), [*self.beats.values(), *self.reports.values()]
-        self.acks, self.reports, self.beats, self.final = {}, {}, {}, anyio.Event()
+        self.acks, self.reports, self.beats, self.final = {}, {}, {}, asyncio.Event()
         return taken
 
 

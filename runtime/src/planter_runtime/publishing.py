@@ -22,7 +22,8 @@ class Publisher:
         self._confirmed = confirmed
         self._prefix = prefix
         self._count = 0
-        self._places = anyio.Semaphore(CONCURRENT_MAX)
+        # Without its turn of the loop: who has a place writes at once.
+        self._places = anyio.Semaphore(CONCURRENT_MAX, fast_acquire=True)
 
     async def confirmed(self, subject: str, data: bytes) -> None:
         """Return when a stream has stored the message; keeps trying across reconnections, for ever."""

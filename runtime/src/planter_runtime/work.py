@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,11 +69,6 @@ class Run(msgspec.Struct, frozen=True):
     artifacts: tuple[str, ...] = ()
     """Files of the folder that it runs in to be kept, as patterns: ``out/*.csv``."""
 
-    @property
-    def kind(self) -> RunKind | None:
-        """Which of the six ways this is; None: it has arguments for a handler."""
-        return next((kind for kind in _KINDS if getattr(self, kind) is not None), None)
-
 
 class Work(msgspec.Struct, frozen=True):
     """An attempt with what is needed to execute it."""
@@ -81,11 +77,8 @@ class Work(msgspec.Struct, frozen=True):
     run: Run | None
     """None, or without a kind: a handler does it."""
     workdir: Path
-
-    @property
-    def kind(self) -> str:
-        """The kind of ``x-run``, or ``handler``."""
-        return (self.run.kind if self.run else None) or HANDLER
+    kind: str = HANDLER
+    """The kind of ``run``, or ``handler``."""
 
     @property
     def folder(self) -> Path:
@@ -120,13 +113,20 @@ def read_work(target: Target, workdir: Path) -> Work:
     """
     if target.run is msgspec.UNSET:
         return Work(target, None, workdir)
+    run, kind = _read_run(bytes(target.run), workdir)
+    return Work(target, run, workdir, kind)
+
+
+@lru_cache(maxsize=64)  # each target is read when it is taken and when it starts, and many have the same
+def _read_run(data: bytes, workdir: Path) -> tuple[Run, str]:
+    """The ``x-run`` and its kind; see ``read_work``."""
     try:
-        run = _decoder.decode(target.run)
+        run = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RunUnusable(f"x-run cannot be read: {error}") from error
     given = [kind for kind in _KINDS if getattr(run, kind) is not None]
-    if not given and _is_for_handler(target.run):
-        return Work(target, run, workdir)
+    if not given and _is_for_handler(data):
+        return run, HANDLER
     if len(given) != 1:
         raise RunUnusable(f"x-run names {len(given)} ways to run that this runtime knows, it needs one")
     if run.exec == ():
@@ -138,10 +138,10 @@ def read_work(target: Target, workdir: Path) -> Work:
     for pattern in run.artifacts:
         if (problem := pattern_problem(pattern)) is not None:
             raise RunUnusable(f"artifacts {pattern!r} names no files of the work folder: {problem}")
-    return Work(target, run, workdir)
+    return run, given[0]
 
 
-def _is_for_handler(run: msgspec.Raw) -> bool:
+def _is_for_handler(run: bytes) -> bool:
     """Nothing but arguments: another key may be a way to run that a later version knows."""
     keys = msgspec.json.decode(run, type=dict[str, msgspec.Raw])
     return "with" in keys and all(key in ("with", "timeout") or key[:2] in ("x-", "X-") for key in keys)

@@ -9,6 +9,7 @@ other fields is not ours to read. It is a cache; whoever cannot use one folds th
 """
 
 from heapq import heapify
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from planter.core.status import PHASE_OPEN, PhaseStatus, SessionStatus
 VERSION = 3
 _FIELDS = msgspec.structs.fields(PhaseState)
 _NAMES = tuple(field.name for field in _FIELDS)
+_JSON = frozenset(field.name for field in _FIELDS if field.default is msgspec.UNSET)
 _NAMES_BEFORE_GATES = tuple(name for name in _NAMES if name != "gate")
 """Of snapshots that were taken before there were gates: no phase of theirs is one."""
 
@@ -98,7 +100,7 @@ def take(session: Session) -> Snapshot | None:
         timers=sorted({entry for entry in session.timers if session.is_set(*entry)}),
         to_demand=session.to_demand,
         to_settle=list(session.to_settle),
-        phases={name: [_plain(getattr(phase, name)) for phase in session.phases] for name in _NAMES},
+        phases={name: _column(session, name) for name in _NAMES},
         untold=list(session.untold.values()),
         calls=session.calls,
         aside=msgspec.json.encode(list(session.aside.values())) if session.aside else b"",
@@ -204,17 +206,19 @@ def _columns(snapshot: Snapshot) -> list[list[Any]]:
         column = snapshot.phases.get(field.name)
         if column is None:
             column = [None] * len(found[0])
-        if field.default is msgspec.UNSET:
+        if field.name in _JSON:
             found.append([msgspec.UNSET if value is None else msgspec.Raw(value) for value in column])
         else:
             found.append(msgspec.convert(column, list[field.type]))
     return found
 
 
-def _plain(value: Any) -> Any:
-    if value is msgspec.UNSET:
-        return None
-    return bytes(value) if isinstance(value, msgspec.Raw) else value
+def _column(session: Session, name: str) -> list[Any]:
+    """The values of a field, as they are stored."""
+    values = list(map(attrgetter(name), session.phases))
+    if name not in _JSON:
+        return values
+    return [None if value is msgspec.UNSET else bytes(value) for value in values]
 
 
 def _distances(numbers: set[int]) -> list[int]:

@@ -19,7 +19,8 @@ from planter_testkit.bench.workloads import Workload
 from planter_testkit.nats import end, running_nats_server
 from planter_testkit.planners import Planner
 
-SLOTS = 1_000
+SLOTS = 4_000
+"""Nothing waits for room, as nothing does on the floor."""
 SYNC_ALWAYS = "jetstream { sync_interval: always }\n"
 
 
