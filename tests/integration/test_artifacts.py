@@ -262,9 +262,14 @@ async def test_an_artifact_of_a_shell_phase_is_listed_and_fetched_with_its_diges
         missing = await it.planter("artifacts", "s", "build/x", "nope", "--to", str(tmp_path / "nope"))
         no_session = await it.planter("artifacts", "unknown")
         base = "/api/sessions/s/phases/build/x/artifacts"
-        in_list = (await it.api.http.get("/api/sessions/s/artifacts", params={"phase": "build/x"})).json()
+        of_phase = "/api/sessions/s/artifacts?phase=build/x"
+        in_list = (await it.api.http.get(of_phase)).json()
+        first = await it.api.http.get(f"{of_phase}&limit=3")
+        second = await it.api.http.get(first.links["next"]["url"])
+        none = (await it.api.http.get("/api/sessions/s/artifacts?phase=build")).json()
         answer = await it.api.http.get(f"{base}/big.bin")
         same = await it.api.http.get(f"{base}/big.bin", headers={"if-none-match": answer.headers["etag"]})
+        any_ = await it.api.http.get(f"{base}/big.bin", headers={"if-none-match": "*"})
         named = await it.api.http.get(f"{base}/grüße 1.csv")
         nothing = await it.api.http.get(f"{base}/empty", params={"attempt": 1})
         absent = await it.api.http.get(f"{base}/nope")
@@ -273,7 +278,9 @@ async def test_an_artifact_of_a_shell_phase_is_listed_and_fetched_with_its_diges
     items = {one["name"]: one for one in json.loads(listed.out)}
     assert sorted(items) == ["big.bin", "empty", "grüße 1.csv", "out/a.csv", "out/deep/b.csv"]
     assert (items["big.bin"]["digest"], items["big.bin"]["bytes"]) == (digest, 5_242_880)
-    assert [one["name"] for one in in_list["items"]] == sorted(items)
+    assert {one["name"] for one in in_list["items"]} == set(items)
+    assert [*first.json()["items"], *second.json()["items"]] == in_list["items"]
+    assert ("nextAfter" in second.json(), len(first.json()["items"]), none["items"]) == (False, 3, [])
     assert "out/deep/b.csv" in table.out
     content = (tmp_path / "got.bin").read_bytes()
     assert fetched.status == 0
@@ -288,7 +295,7 @@ async def test_an_artifact_of_a_shell_phase_is_listed_and_fetched_with_its_diges
         == f"sha-256=:{base64.b64encode(hashlib.sha256(content).digest()).decode()}:"
     )
     assert answer.headers["content-length"] == "5242880"
-    assert (same.status_code, same.content) == (304, b"")
+    assert (same.status_code, same.content, any_.status_code) == (304, b"", 304)
     assert named.headers["content-disposition"] == "attachment; filename*=UTF-8''gr%C3%BC%C3%9Fe%201.csv"
     assert (nothing.status_code, nothing.content) == (200, b"")
     assert (absent.status_code, absent.json()["code"]) == (404, "artifact.unknown")

@@ -136,6 +136,37 @@ async def test_what_an_upload_left_is_swept_after_a_while_and_what_is_whole_stay
     assert content == b"whole"
 
 
+async def test_what_is_described_and_not_there_is_swept_and_can_be_stored_again(
+    tmp_path, monkeypatch
+) -> None:
+    """An upload may write its last words while, or after, its session is removed."""
+    monkeypatch.setattr(sweeping, "SWEEP_SECONDS", 0.05)
+    async with world(tmp_path, retain_sessions=1) as client:
+        await run(client, "one")
+        await run(client, "two")
+        await purged(client, "one")
+        for data in (b"late", b""):
+            await kept(client, "one", data)
+        await client.js.purge_stream(artifacts.STREAM, subject=artifacts.chunk_subject("one"))
+        await kept(client, "two", b"torn")
+        await client.js.purge_stream(artifacts.STREAM, subject=artifacts.chunk_subject("two"))
+        empty = await kept(client, "two", b"")
+        await client.js.publish(artifacts.index_subject("two", "p", 1, "n"), b"nobody can read this")
+        await client.js.publish(artifacts.META_SUBJECTS.replace("*", "bm90IG91cnM="), b"somebody else's")
+        async with asyncio.timeout(20):
+            while (
+                len(await stored(client, artifacts.STREAM)) > 2
+                or len(await stored(client, artifacts.INDEX)) > 3
+            ):
+                await asyncio.sleep(0.02)
+        again = await kept(client, "two", b"torn")
+        content = b"".join([part async for part in client.object_bytes("two", again.digest)])
+        listed = await client.artifacts("two")
+
+    assert content == b"torn"
+    assert {one.digest for one in listed} == {again.digest, empty.digest}
+
+
 async def purged(client: PlanClient, session: str) -> None:
     """Wait until nothing but the tombstone is left, in the journal and in the listing."""
     async with asyncio.timeout(20):

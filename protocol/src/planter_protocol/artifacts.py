@@ -12,6 +12,7 @@ import base64
 import hashlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
+from contextlib import aclosing, suppress
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -40,6 +41,7 @@ NAME_BYTES_MAX = 255
 NAME_PARTS_MAX = 16
 STREAM = f"OBJ_{assets.ARTIFACTS_BUCKET}"
 INDEX = f"KV_{assets.ARTIFACTS_BUCKET}"
+META_SUBJECTS = f"$O.{assets.ARTIFACTS_BUCKET}.M.*"
 _BATCH = 16
 _TRY_SECONDS, _TRIES = 5.0, 4
 _REFERENCE_BYTES = f'"{REFERENCE}"'.encode()
@@ -146,6 +148,16 @@ def name_problem(name: str) -> str | None:
 def meta_subject(name: str) -> str:
     """Where an object's description is stored (ADR-20)."""
     return f"$O.{assets.ARTIFACTS_BUCKET}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
+
+
+def parse_meta(subject: str) -> tuple[str, str] | None:
+    """The session and the hex digest of a description's subject; None when it is somebody else's."""
+    try:
+        name = base64.urlsafe_b64decode(subject.rpartition(".")[2]).decode()
+    except ValueError:
+        return None
+    session, slash, hex_digest = name.partition("/")
+    return (session, hex_digest) if slash and subject == meta_subject(name) else None
 
 
 def chunk_subject(session: str, hex_digest: str = "*", token: str = "*") -> str:  # noqa: S107 (of a subject)
@@ -376,13 +388,14 @@ async def load_object(nc: Client, session: str, digest: str, bytes_max: int) -> 
 
 async def list_artifacts(nc: Client, session: str, phase: str | None = None) -> list[Artifact]:
     """The artifacts of a session, or of one phase and its items; by phase, name and attempt."""
-    found = [
-        _artifacts.decode(stored.data)
-        async for stored in read_subject(nc, INDEX, index_subject(session))
-        if "KV-Operation" not in stored.headers
-    ]
+    found = [artifact async for _, artifact in _listed(nc, index_subject(session))]
     wanted = [one for one in found if phase is None or is_of_phase(one.phase_id, phase)]
     return sorted(wanted, key=lambda one: (one.phase_id, one.name, one.attempt))
+
+
+def read_artifacts(nc: Client, session: str, after: int = 0) -> AsyncGenerator[tuple[int, Artifact]]:
+    """The artifacts of a session as they were stored, each with its sequence; close it."""
+    return _listed(nc, index_subject(session), after)
 
 
 async def find_artifact(
@@ -392,12 +405,17 @@ async def find_artifact(
     if name_problem(name) is not None or not 0 < len(phase) <= ITEM_ID_LENGTH_MAX:
         return None  # nor would it be a subject that the server takes
     subject = index_subject(session, phase, "*" if attempt is None else attempt, name)
-    found = [
-        _artifacts.decode(stored.data)
-        async for stored in read_subject(nc, INDEX, subject)
-        if "KV-Operation" not in stored.headers
-    ]
+    found = [artifact async for _, artifact in _listed(nc, subject)]
     return max(found, key=lambda one: one.attempt, default=None)
+
+
+async def _listed(nc: Client, subject: str, after: int = 0) -> AsyncGenerator[tuple[int, Artifact]]:
+    """What the index has, by sequence; what nobody can read there names nothing."""
+    async with aclosing(read_subject(nc, INDEX, subject, start=after + 1)) as messages:
+        async for stored in messages:
+            if "KV-Operation" not in stored.headers:
+                with suppress(msgspec.DecodeError, UnicodeDecodeError):
+                    yield stored.sequence, _artifacts.decode(stored.data)
 
 
 async def stored_token(nc: Client, session: str, hex_digest: str) -> str | None:

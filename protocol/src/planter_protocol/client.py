@@ -30,6 +30,7 @@ from planter_protocol.artifacts import (
     find_artifact,
     list_artifacts,
     may_refer,
+    read_artifacts,
     read_object,
     resolve,
 )
@@ -45,7 +46,7 @@ from planter_protocol.errors import (
     RequestRefused,
     SessionNotFound,
 )
-from planter_protocol.names import new_session_id, random_token, session_id
+from planter_protocol.names import is_of_phase, new_session_id, random_token, session_id
 from planter_protocol.reading import Stored, last_sequence, read_subject
 
 T = TypeVar("T")
@@ -307,6 +308,21 @@ class PlanClient:
     async def artifacts(self, session: str, phase: str | None = None) -> list[Artifact]:
         """The files that the phases of a session have kept, or one phase and its items."""
         return await list_artifacts(self.nc, session_id(session), phase)
+
+    async def artifacts_since(
+        self, session: str, after: int = 0, phase: str | None = None
+    ) -> AsyncGenerator[tuple[int, Artifact]]:
+        """As ``artifacts``, one after the other in the order in which they were stored, with their sequences.
+
+        Args:
+            session: its id.
+            after: sequence after which to begin.
+            phase: None: of all phases.
+        """
+        async with aclosing(read_artifacts(self.nc, session_id(session), after)) as found:
+            async for sequence, artifact in found:
+                if phase is None or is_of_phase(artifact.phase_id, phase):
+                    yield sequence, artifact
 
     async def artifact(self, session: str, phase: str, name: str, attempt: int | None = None) -> Artifact:
         """One of them; without an attempt that of the last one that has kept it.

@@ -77,10 +77,13 @@ class Artifacts:
 
         Raises:
             ArtifactRefused: the name is none, there are too many, or too many bytes, or it is no file.
+            TypeError: the source is neither.
             OSError: the file cannot be opened.
         """
         if (problem := name_problem(name)) is not None:
             raise ArtifactRefused(name, problem)
+        if isinstance(source, int):  # the system would take it for a descriptor
+            raise TypeError("an artifact is bytes or the path of a file, not a number")
         if isinstance(source, bytes | bytearray | memoryview):
             self._put(name, Source(bytes(source), -1, len(source)))
             return

@@ -68,8 +68,11 @@ def keep_artifact(name: str, source: "bytes | str | os.PathLike[str]") -> None:
 
     Raises:
         ValueError: the name is not usable.
+        TypeError: the source is neither.
         OSError: the file cannot be copied.
     """
+    if isinstance(source, int):  # the system would take it for a descriptor
+        raise TypeError("an artifact is bytes or the path of a file, not a number")
     parts = name.split("/")
     if "\0" in name or any(part in ("", ".", "..") for part in parts):
         raise ValueError(f"{name!r} is no relative path that an artifact can have as its name")

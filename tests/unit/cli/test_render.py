@@ -111,6 +111,24 @@ def test_the_summary_names_each_failed_phase_and_how_to_see_more():
     assert lines[3] == "      see: planter logs s 'a b'"
 
 
+def test_a_rejected_approval_sends_nobody_to_a_log_that_is_empty():
+    view = a_view("release")
+    asked = {
+        "type": "ApprovalRequested",
+        "phaseId": "release",
+        "attempt": 1,
+        "message": "Deploy?",
+        "needed": 1,
+    }
+    view.apply([asked], 1_000)
+    failed = {"type": "PhaseFailed", "phaseId": "release", "attempt": 1, "message": "rejected by ann"}
+    view.apply([failed], 2_000)
+
+    lines = summary(view, 9_000, logs_command="planter logs s")
+
+    assert lines[-1].endswith("release: rejected by ann")
+
+
 def test_the_tree_shows_every_phase_where_they_fit():
     view = View("s", [PhaseView("a"), PhaseView("b", needs=("a",))])
     view.apply([{"type": "PhaseStarted", "phaseId": "a", "attempt": 1, "runtimeId": "r"}], 1_000)

@@ -178,10 +178,18 @@ class ProblemKinds(Answer, frozen=True):
     items: tuple[ProblemKind, ...]
 
 
-class ArtifactList(Answer, frozen=True):
-    """Files that phases have kept."""
+class ArtifactItem(Artifact, frozen=True, kw_only=True):
+    """An artifact with its sequence in the list."""
 
-    items: tuple[Artifact, ...]
+    sequence: int
+
+
+class ArtifactPage(Answer, frozen=True):
+    """Files that phases have kept, in the order in which they were stored."""
+
+    items: tuple[ArtifactItem, ...]
+    next_after: int | None = None
+    """Ask for more with ``after=`` this; absent: these are all so far."""
 
 
 # -- bodies of requests ----------------------------------------------------------------------------
@@ -230,3 +238,11 @@ def tagged_answer(request: Request, document: Any, headers: Mapping[str, str] | 
 def is_held(given: str, tag: str) -> bool:
     """Whether ``If-None-Match`` names the tag: the caller has it (RFC 9110, 13.1.2: weak comparison)."""
     return any(part.strip() == "*" or part.strip().removeprefix("W/") == tag for part in given.split(","))
+
+
+def link(request: Request, **changed: object) -> dict[str, str]:
+    """``Link`` to the next page (RFC 8288), if there is one."""
+    if None in changed.values():
+        return {}
+    url = request.url.include_query_params(**changed)
+    return {"link": f'<{url.path}?{url.query}>; rel="next"'}

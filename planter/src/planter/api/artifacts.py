@@ -2,16 +2,18 @@
 
 import base64
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated
 from urllib.parse import quote
 
+import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from planter.api import answers
-from planter.api.answers import is_held, tagged_answer
+from planter.api.answers import is_held, link, tagged_answer
 from planter.api.document import UNCHANGED, answer, problems
-from planter.api.parameters import NoneMatchHeader, PhasePath, PhaseQuery, SessionPath
+from planter.api.parameters import AfterQuery, LimitQuery, NoneMatchHeader, PhasePath, PhaseQuery, SessionPath
 from planter.api.site import site_of
 from planter_protocol import RequestRefused
 from planter_protocol.artifacts import Artifact
@@ -36,21 +38,34 @@ _CONTENT = {
     operation_id="listArtifacts",
     summary="Files that the phases of a session have kept",
     responses={
-        200: answer(answers.ArtifactList, "By phase, name and attempt."),
+        200: answer(answers.ArtifactPage, "In the order in which they were stored."),
         304: UNCHANGED,
         **problems(404, 503),
     },
 )
-async def list_artifacts(
-    request: Request, session: SessionPath, phase: PhaseQuery = None, if_none_match: NoneMatchHeader = None
+async def list_artifacts(  # noqa: PLR0913, PLR0917 (parameters of the request)
+    request: Request,
+    session: SessionPath,
+    after: AfterQuery = 0,
+    limit: LimitQuery = 100,
+    phase: PhaseQuery = None,
+    if_none_match: NoneMatchHeader = None,
 ) -> Response:
-    """Those that are stored whole; none of a session that is not known, or whose artifacts are removed."""
+    """Those that are stored whole; none of a session whose artifacts are removed."""
     del if_none_match
     side = site_of(request).side
     await side.known(session)
-    return tagged_answer(
-        request, answers.ArtifactList(items=tuple(await side.client.artifacts(session, phase)))
-    )
+    items: list[answers.ArtifactItem] = []
+    is_more = False
+    async with aclosing(side.client.artifacts_since(session, after, phase)) as found:
+        async for sequence, artifact in found:
+            if len(items) == limit:
+                is_more = True
+                break
+            items.append(answers.ArtifactItem(sequence=sequence, **msgspec.structs.asdict(artifact)))
+    following = items[-1].sequence if is_more else None
+    page = answers.ArtifactPage(items=tuple(items), next_after=following)
+    return tagged_answer(request, page, link(request, after=following))
 
 
 @router.get(

@@ -18,7 +18,7 @@ but GET and HEAD needs the bearer token. Streams are server-sent events whose id
 """
 _STRUCTS: tuple[type, ...] = (
     answers.Apply,
-    answers.ArtifactList,
+    answers.ArtifactPage,
     answers.CommitPage,
     answers.ControlBody,
     answers.Controlled,

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from planter.api import answers
-from planter.api.answers import json_answer, tagged_answer
+from planter.api.answers import json_answer, link, tagged_answer
 from planter.api.bodies import json_body
 from planter.api.document import UNCHANGED, answer, problems, struct_input
 from planter.api.parameters import (
@@ -67,7 +67,7 @@ async def list_sessions(
     page = tuple(found[:limit])
     following = _cursor(page[-1]) if len(found) > limit else None
     return tagged_answer(
-        request, answers.SessionPage(items=page, next_cursor=following), _link(request, cursor=following)
+        request, answers.SessionPage(items=page, next_cursor=following), link(request, cursor=following)
     )
 
 
@@ -142,7 +142,7 @@ async def list_phases(  # noqa: PLR0913, PLR0917 (parameters of the request)
     page = answers.PhasePage(
         items=tuple(found), revision=state.revision, total=state.total, next_cursor=next_cursor
     )
-    return tagged_answer(request, page, _link(request, cursor=next_cursor))
+    return tagged_answer(request, page, link(request, cursor=next_cursor))
 
 
 @router.get(
@@ -202,7 +202,7 @@ async def list_events(
             items.append(commit_item(stored))
     following = items[-1].sequence if items and items[-1].sequence < last else None
     page = answers.CommitPage(items=tuple(items), next_after=following)
-    return json_answer(page, headers=_link(request, after=following))
+    return json_answer(page, headers=link(request, after=following))
 
 
 @router.get(
@@ -249,7 +249,7 @@ async def list_logs(  # noqa: PLR0913, PLR0917 (parameters of the request)
                 items.append(item)
     following = seen if after < seen < last else None
     page = answers.LogPage(items=tuple(items), next_after=following)
-    return json_answer(page, headers=_link(request, after=following))
+    return json_answer(page, headers=link(request, after=following))
 
 
 @router.post(
@@ -319,11 +319,3 @@ def _read_phase_cursor(cursor: str | None) -> tuple[int | None, int]:
 
 def _bad_cursor() -> Problem:
     return Problem("request.malformed", "the cursor is not one of this list: take `nextCursor` as it is")
-
-
-def _link(request: Request, **changed: object) -> dict[str, str]:
-    """``Link`` to the next page (RFC 8288), if there is one."""
-    if None in changed.values():
-        return {}
-    url = request.url.include_query_params(**changed)
-    return {"link": f'<{url.path}?{url.query}>; rel="next"'}

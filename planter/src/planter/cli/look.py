@@ -177,7 +177,7 @@ def status_head(state: "SessionState") -> str:
     listed = ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in counts.items())
     lines = [
         f"{symbol(state.status)} {state.session_id}",
-        f"   Status: {state.status} since {local_time(state.updated)} ({ago(state.updated)})",
+        f"   Status: {state.status}, last change {local_time(state.updated)} ({ago(state.updated)})",
         f"  Started: {local_time(state.created)}, revision {state.revision}",
         f"   Phases: {counted(len(state.phases), 'phase')}" + (f" ({listed})" if listed else ""),
     ]
@@ -222,13 +222,16 @@ def _time(phase: "PhaseState") -> str:
 
 def _next_command(state: "SessionState") -> str:
     name = state.session_id
-    failed = next((phase.phase_id for phase in state.phases if phase.status == "failed"), None)
+    failed = [phase for phase in state.phases if phase.status == "failed"]
+    ran = next((phase.phase_id for phase in failed if phase.gate is None), None)
     asked = next(
         (p.phase_id for p in state.phases if p.gate and p.gate.open and p.gate.kind == "approval"), None
     )
     match state.status:
-        case "failed" if failed is not None:
-            return f"planter logs {name} {shlex.quote(failed)}, then planter control {name} retry"
+        case "failed" if ran is not None:
+            return f"planter logs {name} {shlex.quote(ran)}, then planter control {name} retry"
+        case "failed" if failed:
+            return f"planter control {name} retry"
         case "running" if asked is not None:
             return f"planter control {name} approve {shlex.quote(asked)} (or reject)"
         case "paused":

@@ -101,7 +101,7 @@ def summary(view: View, now: int, *, logs_command: str | None = None) -> list[st
         lines.append(f"  because: {one_line(view.reason, 300)}")
     for phase in view.of("failed"):
         lines.append(f"  {symbol('failed')} {_failure(phase)}")
-        if logs_command:
+        if logs_command and not phase.is_gate:
             lines.append(f"      see: {logs_command} {shlex.quote(phase.id)}")
     return lines
 

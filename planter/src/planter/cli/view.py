@@ -51,6 +51,8 @@ class PhaseView(msgspec.Struct, frozen=True):
     reason: str | None = None
     satisfies: bool = False
     """What waits for it goes on."""
+    is_gate: bool = False
+    """The planner decides it itself: nothing runs, and nothing is logged."""
 
     def seconds(self, now: int) -> float | None:
         """How long the work has taken, or took."""
@@ -206,6 +208,7 @@ def view_of_state(state: Any, plan_view: View | None = None) -> View:
             selector=planned.selector if planned else "",
             attempt=phase.attempt,
             runtime_id=phase.runtime_id,
+            is_gate=phase.gate is not None,
             since=_time(phase.updated) or 0,
             started=_time(phase.started),
             ended=_time(phase.finished),
@@ -486,6 +489,7 @@ def _stands(view: View, event: Mapping[str, Any], at: int, reason: str) -> Chang
         attempt=event["attempt"],
         runtime_id=None,
         reason=reason,
+        is_gate=True,
     )
     return Change(at, event["phaseId"], "waiting", reason)
 

@@ -30,9 +30,13 @@ _REQUEST_SECONDS = 5.0
 _KNOWN_MAX = 200_000
 
 
+_EMPTY = artifacts.digest_of(b"").partition(":")[2]
+"""Of the one object that has no chunks."""
+
+
 async def remove_artifacts(nc: Client, js: JetStreamContext, session: str) -> None:
     """Everything that a session has stored: first what names it, then what it is."""
-    digests = {artifacts.digest_of(b"").partition(":")[2]}  # without chunks to be found by
+    digests = {_EMPTY}  # without chunks to be found by
     try:
         async for part in _chunks(nc, session):
             digests.add(part.hex_digest)
@@ -54,6 +58,8 @@ class ArtifactSweeper:
         self._clock = Clock()
         #: Tokens of objects that were whole when we looked.
         self._known: set[str] = set()
+        #: What nothing was stored for when we looked last: descriptions by session and digest.
+        self._hollow: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -61,17 +67,21 @@ class ArtifactSweeper:
             await anyio.sleep(SWEEP_SECONDS)
             try:
                 await self.sweep()
-            except (TimeoutError, NatsError, ProtocolError) as error:
-                log.info("artifacts.late", error=str(error) or type(error).__name__)
+            except (TimeoutError, NatsError, ProtocolError, msgspec.DecodeError) as error:
+                log.warning("artifacts.late", error=str(error) or type(error).__name__)
 
     async def sweep(self) -> None:
         """Of the sessions that are ours."""
         found: defaultdict[str, list[ObjectPart]] = defaultdict(list)
         before = self._clock.now_ms() - ABANDONED_MS
+        stored: set[tuple[str, str]] = set()
         try:
             async for part in _chunks(self._nc, "*"):
-                if part.began < before and self._owns(part.session):
-                    found[part.session].append(part)
+                if self._owns(part.session):
+                    stored.add((part.session, part.hex_digest))
+                    if part.began < before:
+                        found[part.session].append(part)
+            await self._remove_hollow(stored)
         except NotFoundError:
             return
         for session, parts in found.items():
@@ -80,6 +90,32 @@ class ArtifactSweeper:
                 await remove_artifacts(self._nc, self._js, session)
             else:
                 await self._remove_abandoned(session, parts)
+
+    async def _remove_hollow(self, stored: set[tuple[str, str]]) -> None:
+        """Descriptions and listings whose chunks were removed while they were written.
+
+        An object that is described is not stored again, so what is not there must not be described. Only what
+        was so in the sweep before is removed: it may just be under way.
+        """
+        hollow: set[tuple[str, str]] = set()
+        async for subject in _subjects(self._nc, artifacts.STREAM, artifacts.META_SUBJECTS):
+            named = artifacts.parse_meta(subject)
+            if named is not None and self._owns(named[0]) and named not in stored:
+                hollow.add(named)
+        described = {session for session, _ in stored | hollow}
+        async for subject in _subjects(self._nc, artifacts.INDEX, artifacts.index_subject("*")):
+            session = subject.split(".")[2]
+            if session not in described and self._owns(session):
+                hollow.add((session, _EMPTY))
+        for session, hex_digest in hollow & self._hollow:
+            if hex_digest != _EMPTY:
+                log.info("artifacts.abandoned", session=session, digest=hex_digest)
+                name = artifacts.meta_subject(f"{session}/{hex_digest}")
+                await self._js.purge_stream(artifacts.STREAM, subject=name)
+            elif await self._is_gone(session):
+                log.info("artifacts.removed", session=session)
+                await remove_artifacts(self._nc, self._js, session)
+        self._hollow = hollow
 
     async def _is_gone(self, session: str) -> bool:
         """Whether the session has never been, or is purged."""
@@ -135,21 +171,27 @@ _NOT_FOUND = 404
 
 async def _chunks(nc: Client, session: str) -> AsyncGenerator[ObjectPart]:
     """What there are chunks of; the server answers from its memory."""
+    async for subject in _subjects(nc, artifacts.STREAM, artifacts.chunk_subject(session)):
+        if (part := artifacts.parse_chunk(subject)) is not None:
+            yield part
+
+
+async def _subjects(nc: Client, stream: str, wanted: str) -> AsyncGenerator[str]:
+    """The subjects of a stream that have messages."""
     seen = 0
     while True:
-        query = {"subjects_filter": artifacts.chunk_subject(session), "offset": seen}
+        query = {"subjects_filter": wanted, "offset": seen}
         reply = await nc.request(
-            f"$JS.API.STREAM.INFO.{artifacts.STREAM}", msgspec.json.encode(query), timeout=_REQUEST_SECONDS
+            f"$JS.API.STREAM.INFO.{stream}", msgspec.json.encode(query), timeout=_REQUEST_SECONDS
         )
         info = _infos.decode(reply.data)
         if info.error is not None:
             if info.error.code == _NOT_FOUND:
                 raise NotFoundError(code=info.error.code, description=info.error.description)
-            raise ProtocolError(f"{artifacts.STREAM}: {info.error.description}")
+            raise ProtocolError(f"{stream}: {info.error.description}")
         page = info.state.subjects or {}
         for subject in page:
-            if (part := artifacts.parse_chunk(subject)) is not None:
-                yield part
+            yield subject
         seen += len(page)
         if not page or seen >= info.total:
             return
