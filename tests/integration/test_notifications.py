@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from planter_protocol import PlanClient, RequestRefused, assets
-from planter_protocol.messages import Log
+from planter_protocol.messages import Control, Log
 from planter_protocol.reading import read_subject
 from planter_testkit.nats import running_nats_server
 from planter_testkit.planners import Planner, answering, judged
@@ -175,6 +175,32 @@ async def test_handlers_send_mail_and_slack_and_webhook_once_each(tmp_path: Path
     (called,) = [event for event in events if event["type"] == "HandlerCalled"]
     assert (called["phaseId"], called["labels"]) == ("bad", {"team": "storage"})
     assert b"S3CRET" not in stored
+
+
+async def test_a_question_is_told_when_it_is_asked(tmp_path: Path) -> None:
+    async with mail_receiver() as mail, hook_receiver() as hook:
+        settings = {**by_mail(mail.port), "PLANTER_NOTIFY_SLACK_OPS": hook.url("/slack")}
+        async with stand(tmp_path, **settings) as made:
+            await made.planner()
+            asked = {"message": "Deploy <1.2>?", "notify": {"email": "ops@example.com", "slack": "ops"}}
+            gate = {"id": "to prod", "spec": {"x-run": {"approval": asked}}}
+            await made.client.submit([gate], session="s")
+            for where in ("ops@example.com", "'ops'"):
+                await made.line("sent to", where)
+            remark = await made.line("Deploy <1.2>?")
+            answer = Control(command="approve", phase_id="to prod", by="ann")
+            await made.client.send_control_confirmed("s", answer)
+            events = [e["type"] for commit in await made.client.history("s") for e in commit.events]
+
+    (letter,) = mail.mails
+    assert letter["Subject"] == "[planter] phase to prod of session s: waits for approval"
+    assert "Deploy <1.2>?" in letter.get_content()
+    assert "planter control s approve 'to prod'" in letter.get_content()
+    ((_, _, posted),) = hook.requests
+    assert posted["text"].startswith(":raised_hand: phase to prod")
+    assert "Deploy &lt;1.2&gt;?" in posted["text"]
+    assert remark.level == "info"
+    assert events.index("ApprovalRequested") < events.index("HandlerCalled") < events.index("PhaseApproved")
 
 
 async def test_after_errors_and_a_refused_connection_it_is_sent_at_last(tmp_path: Path) -> None:

@@ -299,7 +299,8 @@ class Notification(Message, frozen=True):
     revision: int
     phase_id: str
     attempt: int
-    outcome: Literal["complete", "failed"]
+    outcome: Literal["complete", "failed", "asked"]
+    """``asked``: the phase waits for approval."""
     at: str
     reason: str | None = None
     """Why the phase failed."""

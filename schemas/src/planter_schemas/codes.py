@@ -333,8 +333,8 @@ _EXTENSIONS = {
     "PLT-1322": Explanation(
         "x-run wait or approval not usable",
         "`wait: {for: 10m}` or `wait: {until: 2026-12-24T18:00:00Z}`; `approval: {message: Deploy?, "
-        "approvers: [alice, bob], needed: 1, expires: 24h, onExpiry: fail}`, of which only `message` is "
-        "required.",
+        "approvers: [alice, bob], needed: 1, expires: 24h, onExpiry: fail, notify: {slack: '#ops'}}`, of "
+        "which only `message` is required.",
     ),
     "PLT-1323": Explanation(
         "no use without a runtime",

@@ -6,6 +6,7 @@ from typing import Any, cast
 from planter_schemas.durations import format_duration
 from planter_schemas.findings import Finding
 from planter_schemas.manifest import GATE_KINDS
+from planter_schemas.notify import read_notify
 from planter_schemas.problems import Path, shown
 from planter_schemas.spelling import Fields, KeyTable, read_fields
 from planter_schemas.values import (
@@ -30,7 +31,7 @@ WAIT = KeyTable(
 )
 APPROVAL = KeyTable(
     "approval",
-    ["message", "approvers", "needed", "expires", "onExpiry"],
+    ["message", "approvers", "needed", "expires", "onExpiry", "notify"],
     elsewhere={"timeout": "write `expires`", "outputs": "write `x-outputs` beside `x-run`"},
 )
 ON_EXPIRY = ("fail", "approve")
@@ -140,6 +141,8 @@ def _approval_value(context: Context, name: str, value: object, path: Path) -> o
             return _needed(context, value, path)
         case "onExpiry":
             return choice(context, value, path, "`approval.onExpiry`", ON_EXPIRY)
+        case "notify":
+            return _addressees(context, value, path)
         case _:
             if isinstance(value, str) and _EXPRESSION in value:
                 return value
@@ -148,6 +151,16 @@ def _approval_value(context: Context, name: str, value: object, path: Path) -> o
                 _unusable(context, path, "`approval.expires` must be more than 0", "leave it out for never")
                 return None
             return None if milliseconds is None else format_duration(milliseconds)
+
+
+def _addressees(context: Context, value: object, path: Path) -> dict[str, str] | None:
+    """Where a planner writes to is looked at when a manifest comes, so nothing may change it later."""
+    found = read_notify(context, value, path)
+    for channel, address in (found or {}).items():
+        if _EXPRESSION in address:
+            message = "an address of `approval.notify` cannot be computed"
+            _unusable(context, (*path, channel), message, "write the address, or the name of a channel")
+    return found
 
 
 def _approvers(context: Context, value: object, path: Path) -> list[str] | None:

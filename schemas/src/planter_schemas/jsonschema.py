@@ -11,7 +11,7 @@ from pathlib import Path as FilePath
 from planter_schemas import limits
 from planter_schemas.conditions import CONCURRENCY_MAX, TRIGGER_RULES
 from planter_schemas.extensions import PRIORITY_LIMIT
-from planter_schemas.jsonschema_parts import Schema, object_of, ref, text_of
+from planter_schemas.jsonschema_parts import Schema, notify, object_of, ref, text_of
 from planter_schemas.jsonschema_runs import run
 from planter_schemas.phases import ACTIONS, INSTANCE_MODES
 from planter_schemas.placement import CONSTRAINTS_MAX, OPERATORS, SLOTS_MAX, WEIGHT_DEFAULT, WEIGHT_MAX
@@ -297,15 +297,6 @@ def _wait_for() -> Schema:
 
 
 def _handler() -> Schema:
-    notify = object_of(
-        "Notify",
-        "Whom to tell.",
-        {
-            "email": text_of("An address.", examples=["ops@example.com"]),
-            "slack": text_of("A channel.", examples=["#ops"]),
-            "webhook": text_of("A URL that receives a POST."),
-        },
-    )
     message: Schema = {
         "type": ["array", "string"],
         "items": {"type": "string"},
@@ -319,7 +310,7 @@ def _handler() -> Schema:
             "abort: the rest is cancelled; log: tell only.",
         },
         "spec": object_of(
-            "Handler spec", "The message.", {"message": message, "notify": notify, "labels": ref("textMap")}
+            "Handler spec", "The message.", {"message": message, "notify": notify(), "labels": ref("textMap")}
         ),
     }
     return object_of("Handler", "What to do with the outcome.", properties)

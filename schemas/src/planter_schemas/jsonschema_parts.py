@@ -19,3 +19,15 @@ def ref(name: str, description: str | None = None, **more: Any) -> Schema:
 
 def text_of(description: str, **more: Any) -> Schema:
     return {"type": "string", "description": description, **more}
+
+
+def notify() -> Schema:
+    return object_of(
+        "Notify",
+        "Whom to tell.",
+        {
+            "email": text_of("An address.", examples=["ops@example.com"]),
+            "slack": text_of("A channel.", examples=["#ops"]),
+            "webhook": text_of("A URL that receives a POST."),
+        },
+    )

@@ -3,7 +3,7 @@
 from planter_schemas.container_runs import PULL
 from planter_schemas.gate_runs import APPROVERS_MAX, ON_EXPIRY
 from planter_schemas.http_runs import EXPECT
-from planter_schemas.jsonschema_parts import Schema, object_of, ref, text_of
+from planter_schemas.jsonschema_parts import Schema, notify, object_of, ref, text_of
 from planter_schemas.manifest import ISOLATION
 from planter_schemas.run_limits import OPEN_FILES_MIN
 from planter_schemas.runs import PYTHON_TARGET, SECRET, VARIABLE
@@ -103,6 +103,7 @@ def _approval() -> Schema:
         },
         "expires": _span("How long the question stands."),
         "onExpiry": {"enum": list(ON_EXPIRY), "default": "fail", "description": "What becomes of it then."},
+        "notify": notify(),
     }
     return object_of(
         "Approval",

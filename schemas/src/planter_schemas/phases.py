@@ -8,6 +8,7 @@ from planter_schemas import limits
 from planter_schemas.extensions import KNOWN, gather, read_extensions
 from planter_schemas.findings import Finding
 from planter_schemas.manifest import Handler, InstanceMode
+from planter_schemas.notify import read_notify
 from planter_schemas.problems import Path, shown
 from planter_schemas.spelling import Fields, KeyTable, closest, read_fields
 from planter_schemas.values import (
@@ -58,7 +59,6 @@ _IN_HANDLER_SPEC = dict.fromkeys(
 )
 HANDLER = KeyTable("a handler", ["action", "spec"], elsewhere=_IN_HANDLER_SPEC)
 HANDLER_SPEC = KeyTable("a handler's spec", ["message", "notify", "labels"])
-NOTIFY = KeyTable("notify", ["email", "slack", "webhook"], is_exact=True)
 _TIMEOUT_FIELDS = {
     "scheduleToStart": "schedule_to_start_ms",
     "startToClose": "timeout_ms",
@@ -308,17 +308,7 @@ def _read_handler_spec(context: Context, spec: Fields, found: dict[str, Any]) ->
         place = spec.path_of("labels")
         found["labels"] = string_map(context, labels, place, "labels", substituted=True) or {}
     if "notify" in spec:
-        found["notify"] = _notify(context, spec)
-
-
-def _notify(context: Context, spec: Fields) -> dict[str, str]:
-    path = spec.path_of("notify")
-    source = object_of(context, spec.get("notify"), path, "`notify`")
-    if source is None:
-        return {}
-    fields = read_fields(context.findings, source, path, NOTIFY)
-    given = {key: item for key, item in {**fields.values, **fields.extensions}.items() if item is not None}
-    return string_map(context, given, path, "notify") or {}
+        found["notify"] = read_notify(context, spec.get("notify"), spec.path_of("notify")) or {}
 
 
 def _read_extensions(

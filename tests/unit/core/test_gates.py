@@ -850,6 +850,20 @@ def test_what_is_told_of_a_question_is_bounded() -> None:
     assert len(msgspec.json.encode(gate)) < 100_000
 
 
+def test_whoever_is_to_be_told_of_a_question_is_told_once_for_each_time_it_is_asked() -> None:
+    world = World(runtime())
+    world.start(plan(approval("a", asked={"message": "go?", "notify": {"slack": "ops"}}), approval("b")))
+    called = last(world, e.HandlerCalled)
+    reject(world)
+    world.command("retry", "a")
+    again = last(world, e.HandlerCalled)
+
+    assert (called.phase_id, called.outcome, called.message) == ("a", "asked", ("go?",))
+    assert called.notify == {"slack": "ops"}
+    assert (again.phase_id, again.number, again.attempt) == ("a", 2, 2)
+    the_same_again(world)
+
+
 def test_many_names_are_counted_where_the_reason_is_told() -> None:
     names = tuple(f"person-{number}" for number in range(20))
     world = World(runtime())

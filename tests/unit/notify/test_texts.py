@@ -16,7 +16,7 @@ from planter.notify.outcome import Later, Never, NotSetUp
 from planter.notify.texts import BODY_MAX, SLACK_MAX, document, mail, slack
 from planter.shell.addresses import allowed_host, refused_addresses
 from planter_protocol.messages import Notification
-from planter_testkit.builders import phase, plan
+from planter_testkit.builders import approval, phase, plan
 
 NOTE = Notification(
     id="0123",
@@ -162,10 +162,12 @@ async def test_a_url_that_another_planner_let_pass_is_checked_again_when_it_is_s
 
 def test_the_places_of_refused_urls_are_named_and_the_urls_are_not() -> None:
     secret = Handler(notify={"slack": "https://hooks.example.com/S3CRET", "email": "a@example.com"})
-    given = plan(phase("a", failure=secret), phase("b", success=secret), phase("c", success=Handler()))
+    asked = approval("d", asked={"message": "${{ x }}", "expires": "${{ y }}", "notify": secret.notify})
+    given = plan(phase("a", failure=secret), phase("b", success=secret), phase("c", success=Handler()), asked)
 
     refused = str(refused_addresses(given, frozenset()))
 
     assert "a (onFailure.spec.notify.slack), b (onSuccess.spec.notify.slack)" in refused
+    assert "d (x-run.approval.notify.slack)" in refused
     assert "S3CRET" not in refused
     assert refused_addresses(given, frozenset({"hooks.example.com"})) is None

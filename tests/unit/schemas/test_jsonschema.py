@@ -8,11 +8,11 @@ import pytest
 from planter_schemas import gate_runs, json_schema, jsonschema
 from planter_schemas.extensions import KNOWN, RETRY_BACKOFF
 from planter_schemas.forms import ENVELOPE, PLAN_ENVELOPE, PLAN_SETTINGS
+from planter_schemas.notify import NOTIFY
 from planter_schemas.phases import (
     HANDLER,
     HANDLER_SPEC,
     METADATA,
-    NOTIFY,
     PHASE,
     RETRY,
     SELECTOR,

@@ -296,14 +296,14 @@ class PhaseExpanded(PhaseEvent, frozen=True, kw_only=True):
 
 
 class HandlerCalled(PhaseEvent, frozen=True, kw_only=True):
-    """The phase ended, and its manifest wants that said (``onSuccess``, ``onFailure``)."""
+    """The phase ended, or asks for approval, and its manifest wants that said (``onSuccess``, ...)."""
 
     number: int = 0
     """Counts the session's calls, from 1: a phase may fail twice without another attempt in between."""
     revision: int
     attempt: int
     outcome: str
-    """``complete`` or ``failed``."""
+    """``complete``, ``failed`` or ``asked``."""
     reason: str | None = None
     """Why it failed."""
     message: tuple[str, ...] = ()

@@ -91,6 +91,8 @@ class Approval(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     needed: int = 1
     expires: str | None = None
     on_expiry: Literal["fail", "approve"] = "fail"
+    notify: dict[str, str] = {}
+    """Whom to tell that it is asked: addressee by channel."""
 
     def due(self, now: int) -> int:
         """When a question that is asked now expires; 0 for never."""
@@ -104,7 +106,16 @@ class _Run(msgspec.Struct, frozen=True):
     approval: Approval | None = None
 
 
+class _Notify(msgspec.Struct, frozen=True):
+    notify: dict[str, str] = {}
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    approval: _Notify = _Notify()
+
+
 _runs = msgspec.json.Decoder(_Run)
+_asked = msgspec.json.Decoder(_Asked)
 
 
 def is_gate(spec: PhaseSpec) -> bool:
@@ -128,6 +139,11 @@ def read_gate(run: msgspec.Raw | msgspec.UnsetType) -> Wait | Approval:
     if isinstance(gate, Approval) and (fault := _fault(gate)) is not None:
         raise GateUnreadable(fault)
     return gate
+
+
+def notify_of(run: msgspec.Raw | msgspec.UnsetType) -> dict[str, str]:
+    """Whom a question is told to, by channel; its other values may still be expressions."""
+    return {} if run is msgspec.UNSET else _asked.decode(run).approval.notify
 
 
 def _fault(asked: Approval) -> str | None:

@@ -24,7 +24,8 @@ from planter.core.gate import (
     read_gate,
     with_answer,
 )
-from planter.core.handlers import call_handler
+from planter.core.handlers import call_handler, call_out
+from planter.core.plan import Handler
 from planter.core.session import PhaseState, Session
 from planter.core.status import PhaseStatus
 from planter.core.step import Step
@@ -98,6 +99,8 @@ def _begin(step: Step, index: int) -> None:
             on_expiry=asked.on_expiry,
         )
     )
+    if asked.notify:
+        call_out(step, index, "asked", Handler((asked.message,), notify=asked.notify))
 
 
 # -- the end, by time --------------------------------------------------------------------------

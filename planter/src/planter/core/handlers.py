@@ -1,4 +1,4 @@
-"""What a manifest wants said and sent when a phase has ended (PMP ``onSuccess`` and ``onFailure``).
+"""What a manifest wants said and sent when a phase has ended (PMP ``onSuccess`` and ``onFailure``), or asks.
 
 An outbox in the journal: ``HandlerCalled`` stands in the commit that ends the phase, ``HandlerPassedOn``
 follows once all of it is stored. Whoever reads the journal in between orders it again, and a session does not
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from planter.core import effects as f
 from planter.core import events as e
 from planter.core import inputs as i
+from planter.core.plan import Handler
 from planter.core.step import Step
 
 TEXT_MAX = 4_000
@@ -27,17 +28,22 @@ def call_handler(step: Step, index: int, *, reason: str | None = None) -> None:
         index: of the phase.
         reason: why it failed; None when it is complete.
     """
-    session, spec = step.session, step.session.spec(index)
+    spec = step.session.spec(index)
     handler = spec.success if reason is None else spec.failure
-    if handler is None or not (handler.message or handler.notify or handler.labels):
-        return
+    if handler is not None and (handler.message or handler.notify or handler.labels):
+        call_out(step, index, "complete" if reason is None else "failed", handler, reason)
+
+
+def call_out(step: Step, index: int, outcome: str, handler: Handler, reason: str | None = None) -> None:
+    """Note what is to be said and sent about a phase; see ``HandlerCalled``."""
+    session = step.session
     step.emit(
         e.HandlerCalled(
-            phase_id=spec.id,
+            phase_id=session.spec(index).id,
             number=session.calls + 1,
             revision=session.revision,
             attempt=session.phases[index].attempt,
-            outcome="complete" if reason is None else "failed",
+            outcome=outcome,
             reason=_cut(reason) if reason is not None else None,
             message=_bounded(handler.message),
             labels=_few(handler.labels),

@@ -1,5 +1,6 @@
 """A notification as a mail, as a Slack message and as JSON. Each is bounded, whatever the manifest has."""
 
+import shlex
 from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -12,6 +13,7 @@ from planter_protocol.messages import Notification
 SUBJECT_MAX = 150
 BODY_MAX = 16_000
 SLACK_MAX = 3_000
+_MARKS = {"complete": ":white_check_mark:", "asked": ":raised_hand:"}
 
 
 def mail(notification: Notification, sender: str, recipients: tuple[str, ...]) -> EmailMessage:
@@ -29,8 +31,8 @@ def mail(notification: Notification, sender: str, recipients: tuple[str, ...]) -
 
 def slack(notification: Notification) -> bytes:
     """The body of a Slack incoming webhook; nothing that the manifest has becomes a link or a mention."""
-    mark = ":white_check_mark:" if notification.outcome == "complete" else ":x:"
     text = "\n".join(_body(notification))
+    mark = _MARKS.get(notification.outcome, ":x:")
     return msgspec.json.encode({"text": f"{mark} {_escaped(_cut(text, SLACK_MAX))}"})
 
 
@@ -43,13 +45,17 @@ def document(notification: Notification) -> bytes:
 
 def _headline(notification: Notification) -> str:
     n = notification
-    return f"phase {n.phase_id} of session {n.session_id}: {n.outcome}"
+    outcome = "waits for approval" if n.outcome == "asked" else n.outcome
+    return f"phase {n.phase_id} of session {n.session_id}: {outcome}"
 
 
 def _body(notification: Notification) -> list[str]:
     n = notification
     lines = [_headline(n), *([""] if n.message else ()), *n.message, ""]
     lines.append(f"attempt {n.attempt}, revision {n.revision}, {n.at}")
+    if n.outcome == "asked":
+        answer = f"planter control {n.session_id} approve {shlex.quote(n.phase_id)}"
+        lines.append(f"answer: {answer} (or reject)")
     if n.reason is not None:
         lines.append(f"reason: {n.reason}")
     if n.labels:

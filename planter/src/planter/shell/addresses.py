@@ -1,8 +1,10 @@
-"""URLs in a manifest's handlers: refused before anything is committed, for they may be secrets."""
+"""URLs in handlers and questions: refused before anything is committed, for they may be secrets."""
 
+from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
-from planter.core.plan import Plan
+from planter.core.gate import notify_of
+from planter.core.plan import PhaseSpec, Plan
 
 _LISTED_MAX = 10
 
@@ -15,21 +17,29 @@ def refused_addresses(plan: Plan, hosts: frozenset[str]) -> str | None:
         hosts: those that the operator lets a manifest name.
     """
     found = [
-        f"{spec.id} ({where}.spec.notify.{channel})"
+        f"{spec.id} ({where}.{channel})"
         for spec in plan.phases
-        for where, handler in (("onFailure", spec.failure), ("onSuccess", spec.success))
-        if handler is not None
-        for channel, address in handler.notify.items()
+        for where, notify in _addressees(spec)
+        for channel, address in notify.items()
         if "://" in address and allowed_host(address, hosts) is None
     ]
     if not found:
         return None
     more = f" and {len(found) - _LISTED_MAX} more" if len(found) > _LISTED_MAX else ""
     return (
-        f"a URL stands in the handlers of {', '.join(found[:_LISTED_MAX])}{more}: a manifest is stored and "
+        f"a URL stands in {', '.join(found[:_LISTED_MAX])}{more}: a manifest is stored and "
         "shown, and a webhook's URL is a secret. Name a channel that the operator has set up, or have the "
         "host put on the list `notify.hosts` (docs/notifications.md)"
     )
+
+
+def _addressees(spec: PhaseSpec) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Whom a phase may write to, by the place in its manifest."""
+    for where, handler in (("onFailure", spec.failure), ("onSuccess", spec.success)):
+        if handler is not None:
+            yield f"{where}.spec.notify", handler.notify
+    if spec.kind == "approval":
+        yield "x-run.approval.notify", notify_of(spec.run)
 
 
 def allowed_host(url: str, hosts: frozenset[str]) -> str | None:

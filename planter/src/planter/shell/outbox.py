@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Literal
 
 import structlog
 from anyio.abc import TaskGroup
@@ -34,6 +35,7 @@ _WRONG_LAST_SEQUENCE = 10071
 
 CHANNELS = ("email", "hook", "other")
 """Of the subjects: mail, HTTP, and what no planner can send by itself."""
+_OUTCOMES: dict[str, Literal["complete", "asked"]] = {"complete": "complete", "asked": "asked"}
 _CHANNEL_OF = {"email": "email", "slack": "hook", "webhook": "hook"}
 
 _Job = tuple[str, HandlerCalled, int]
@@ -119,7 +121,7 @@ def _stored(session_id: str, called: HandlerCalled, now: int) -> Iterator[tuple[
     )
     if called.message or called.labels:
         line = messages.Log(
-            level="info" if called.outcome == "complete" else "error",
+            level="error" if called.outcome == "failed" else "info",
             message="\n".join(called.message) or f"phase {called.phase_id}: {called.outcome}",
             timestamp=timestamp(now),
             phase_id=called.phase_id,
@@ -138,7 +140,7 @@ def _stored(session_id: str, called: HandlerCalled, now: int) -> Iterator[tuple[
             revision=called.revision,
             phase_id=called.phase_id,
             attempt=called.attempt,
-            outcome="complete" if called.outcome == "complete" else "failed",
+            outcome=_OUTCOMES.get(called.outcome, "failed"),
             at=timestamp(now),
             reason=called.reason,
             message=called.message,

@@ -437,6 +437,8 @@ def _gate(draw: random.Random) -> dict[str, Any]:
         asked["approvers"] = list(PEOPLE[:2])
     if draw.random() < 0.3:
         asked |= {"expires": draw.choice(("500ms", "4s")), "onExpiry": draw.choice(("fail", "approve"))}
+    if draw.random() < 0.3:
+        asked["notify"] = {"slack": "ops"}
     return {"approval": asked}
 
 
