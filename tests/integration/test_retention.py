@@ -167,6 +167,44 @@ async def test_what_is_described_and_not_there_is_swept_and_can_be_stored_again(
     assert {one.digest for one in listed} == {again.digest, empty.digest}
 
 
+async def test_garbage_in_the_buckets_ends_no_planner_and_stops_no_sweep(tmp_path, monkeypatch) -> None:
+    """Runtimes may write to the artifacts of any session."""
+    monkeypatch.setattr(sweeping, "SWEEP_SECONDS", 0.05)
+    hex_digest, upload = "c" * 64, "1000000000000-aaaa"
+    garbage = {
+        "$KV.PLANTER_ARTIFACTS.a=b.x.1.y": b"nothing",
+        f"$KV.PLANTER_ARTIFACTS.{'x' * 65}.x.1.y": b"nothing",
+        f"$O.PLANTER_ARTIFACTS.C.a=b.{hex_digest}.{upload}": b"part",
+        f"$O.PLANTER_ARTIFACTS.C.two.{'d' * 64}.{'9' * 400}-a": b"part",
+        artifacts.chunk_subject("two", hex_digest, upload): b"part",
+        artifacts.meta_subject(f"two/{hex_digest}"): b"nobody can read this",
+        artifacts.meta_subject("reports/2026.pdf"): b"somebody else's",
+        "$KV.PLANTER_SESSIONS.two": b"nobody can read this",
+        "$KV.PLANTER_SESSIONS.three": b'{"sessionId": "four", "status": "complete", "sequence": 1}',
+        "$KV.PLANTER_SESSIONS.five": b'{"sessionId": "five", "status": "failed", "updated": "when?"}',
+    }
+    async with world(tmp_path, retain_sessions=2, retain_seconds=3_600) as client:
+        await run(client, "one")
+        await run(client, "two")
+        for subject, data in garbage.items():
+            await client.js.publish(subject, data)
+        swept = {
+            artifacts.chunk_subject("two", hex_digest, upload),
+            artifacts.meta_subject(f"two/{hex_digest}"),
+        }
+        async with asyncio.timeout(20):
+            while swept & set(await stored(client, artifacts.STREAM)):
+                await asyncio.sleep(0.02)
+        for name in ("six", "seven"):
+            await run(client, name)
+        await purged(client, "one")
+        left = await stored(client, artifacts.STREAM)
+        async with planner(client):  # one that begins with all of this
+            await run(client, "eight")
+
+    assert artifacts.meta_subject("reports/2026.pdf") in left
+
+
 async def purged(client: PlanClient, session: str) -> None:
     """Wait until nothing but the tombstone is left, in the journal and in the listing."""
     async with asyncio.timeout(20):

@@ -10,6 +10,7 @@ An artifact is a key in the key-value bucket of the same name, written when its 
 
 import base64
 import hashlib
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
 from contextlib import aclosing, suppress
@@ -24,7 +25,7 @@ from planter_protocol.codec import encode, free_json, timestamp
 from planter_protocol.confirming import Confirmed
 from planter_protocol.errors import InvalidMessage, ObjectBroken, ObjectNotFound, ObjectNotStored
 from planter_protocol.messages import Message
-from planter_protocol.names import ITEM_ID_LENGTH_MAX, is_of_phase, random_token
+from planter_protocol.names import ITEM_ID_LENGTH_MAX, is_of_phase, is_token, random_token
 from planter_protocol.reading import last_message, read_subject
 
 CHUNK_BYTES = 128 * 1024
@@ -42,6 +43,8 @@ NAME_PARTS_MAX = 16
 STREAM = f"OBJ_{assets.ARTIFACTS_BUCKET}"
 INDEX = f"KV_{assets.ARTIFACTS_BUCKET}"
 META_SUBJECTS = f"$O.{assets.ARTIFACTS_BUCKET}.M.*"
+_HEX = re.compile(r"[0-9a-f]{64}")
+_UPLOAD = re.compile(r"[0-9]{1,15}-[^.]*")
 _BATCH = 16
 _TRY_SECONDS, _TRIES = 5.0, 4
 _REFERENCE_BYTES = f'"{REFERENCE}"'.encode()
@@ -118,11 +121,7 @@ def digest_of(data: bytes) -> str:
 def object_name(session: str, digest: str) -> str:
     """The name of a session's object; raises ``InvalidMessage`` for what is no digest."""
     kind, _, text = digest.partition(":")
-    if (
-        kind != "sha256"
-        or len(text) != hashlib.sha256().digest_size * 2
-        or set(text) - set("0123456789abcdef")
-    ):
+    if kind != "sha256" or _HEX.fullmatch(text) is None:
         raise InvalidMessage("object reference", f"{digest[:80]!r} is not sha256: and 64 hexadecimal digits")
     return f"{session}/{text}"
 
@@ -156,8 +155,9 @@ def parse_meta(subject: str) -> tuple[str, str] | None:
         name = base64.urlsafe_b64decode(subject.rpartition(".")[2]).decode()
     except ValueError:
         return None
-    session, slash, hex_digest = name.partition("/")
-    return (session, hex_digest) if slash and subject == meta_subject(name) else None
+    session, _, hex_digest = name.partition("/")
+    is_ours = is_token(session) and _HEX.fullmatch(hex_digest) and subject == meta_subject(name)
+    return (session, hex_digest) if is_ours else None
 
 
 def chunk_subject(session: str, hex_digest: str = "*", token: str = "*") -> str:  # noqa: S107 (of a subject)
@@ -168,9 +168,9 @@ def chunk_subject(session: str, hex_digest: str = "*", token: str = "*") -> str:
 def parse_chunk(subject: str) -> ObjectPart | None:
     """The parts of a chunk's subject; None when it is somebody else's."""
     match subject.split("."):
-        case ["$O", assets.ARTIFACTS_BUCKET, "C", session, hex_digest, token] if token.partition("-")[
-            0
-        ].isdecimal():
+        case ["$O", assets.ARTIFACTS_BUCKET, "C", session, hex_digest, token] if (
+            is_token(session) and _HEX.fullmatch(hex_digest) and _UPLOAD.fullmatch(token)
+        ):
             return ObjectPart(session, hex_digest, token)
         case _:
             return None

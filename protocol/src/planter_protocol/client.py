@@ -257,11 +257,11 @@ class PlanClient:
     async def sessions(self) -> list[messages.SessionRecord]:
         """All sessions, newest first, from the bucket PLANTER_SESSIONS."""
         bucket = assets.SESSIONS_BUCKET
-        found = [
-            decode(stored.data, messages.SessionRecord)
-            async for stored in read_subject(self.nc, f"KV_{bucket}", f"$KV.{bucket}.>")
-            if "KV-Operation" not in stored.headers
-        ]
+        found: list[messages.SessionRecord] = []
+        async for stored in read_subject(self.nc, f"KV_{bucket}", f"$KV.{bucket}.>"):
+            if "KV-Operation" not in stored.headers:
+                with suppress(InvalidMessage):  # what nobody can read is no session
+                    found.append(decode(stored.data, messages.SessionRecord))
         return sorted(found, key=lambda record: record.updated or "", reverse=True)
 
     # -- queries ---------------------------------------------------------------------------------

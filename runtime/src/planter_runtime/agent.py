@@ -16,11 +16,10 @@ import structlog
 from anyio.abc import TaskGroup
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 
 import planter_runtime
 from planter_protocol import messages, services, subjects
-from planter_protocol.codec import MESSAGE_BYTES_MAX, decode, encode
+from planter_protocol.codec import MESSAGE_BYTES_MAX, decode, encode, free_json
 from planter_protocol.confirming import Confirmed
 from planter_protocol.errors import InvalidMessage
 from planter_protocol.inline import subscribe_inline
@@ -33,7 +32,7 @@ from planter_runtime.executors.noop import noop_outcome
 from planter_runtime.executors.process import ProcessGroups
 from planter_runtime.orders import Note, Order, SendAck, SendReport, Start, Stop
 from planter_runtime.outbox import Outbox
-from planter_runtime.outcomes import Cancelled, Completed, Outcome, failed, with_last_line
+from planter_runtime.outcomes import Cancelled, Completed, Outcome, cut, failed, with_last_line
 from planter_runtime.phase_log import PhaseLog
 from planter_runtime.progress import Told
 from planter_runtime.publishing import Publisher
@@ -213,12 +212,15 @@ class Agent:
         """Why this runtime cannot execute the target; None when it can."""
         try:
             work = read_work(target, self.settings.workdir)
+            executor = self._executors.get(work.kind)
+            if executor is None:
+                return f"no executor for {work.kind} here, only for {', '.join(self._kinds) or 'handlers'}"
+            return executor.unfit(work)
         except RunUnusable as error:
             return str(error)
-        executor = self._executors.get(work.kind)
-        if executor is None:
-            return f"no executor for {work.kind} here, only for {', '.join(self._kinds) or 'handlers'}"
-        return executor.unfit(work)
+        except Exception as error:  # without an answer the planner would ask for ever
+            log.exception("target.broken", session=target.session_id, phase=target.phase_id)
+            return cut(f"the runtime's own fault: {type(error).__name__}: {error}")
 
     # -- orders ----------------------------------------------------------------------------------
 
@@ -271,7 +273,7 @@ class Agent:
         execution = Execution(
             work,
             output,
-            lambda told: self._beat_of(key, running, mask.details(told)),
+            lambda told: self._beat_of(key, running, mask.details(_usable(told))),
             teller.tell,
             Artifacts(self.settings.artifacts_max, self.settings.artifact_bytes_max),
         )
@@ -305,8 +307,8 @@ class Agent:
         )
         try:
             await self._nc.publish(subjects.progress(target.session_id), encode(progress))
-        except NatsError as error:
-            log.debug("progress.lost", error=str(error))
+        except Exception as error:
+            log.debug("progress.lost", error=str(error) or type(error).__name__)
 
     async def _outcome(self, running: _Running, execution: Execution) -> Outcome:
         work = execution.work
@@ -432,6 +434,18 @@ class Agent:
                 log.error("connection.blind", remedy="reconnecting")
                 blind = 0
                 await self._nc.force_reconnect()
+
+
+def _usable(details: Details) -> Details:
+    """None for details that no planner could read: the work goes on all the same."""
+    if details is None:
+        return None
+    try:
+        free_json(details, "details")
+    except InvalidMessage as error:
+        log.info("details.unusable", reason=error.reason)
+        return None
+    return details
 
 
 def now_ms() -> int:

@@ -48,7 +48,7 @@ def _answer(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         if result is None:
             return {}
         try:
-            json.dumps(result, allow_nan=False)
+            json.dumps(result, allow_nan=False, ensure_ascii=False).encode()
         except (TypeError, ValueError, RecursionError) as error:
             raise PermanentFailure(f"`{name}` returned something that is not JSON: {error}") from None
     except _Unusable as error:
@@ -102,7 +102,7 @@ async def _wait_for(result: Any) -> Any:
 
 
 def _shown(error: BaseException) -> str:
-    text = str(error)
+    text = str(error).encode("utf-8", "replace").decode()  # a name of a file may be no UTF-8
     if isinstance(error, PermanentFailure | TemporaryFailure):
         return text or type(error).__name__
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -9,12 +9,15 @@ from collections.abc import Iterable, Iterator
 
 import anyio
 import msgspec
+import structlog
 from anyio.abc import TaskGroup
 
 from planter_protocol import subjects
 from planter_protocol.codec import encode
 from planter_protocol.messages import Ack, Report
 from planter_runtime.publishing import CONCURRENT_MAX, Publisher
+
+log = structlog.get_logger(__name__)
 
 MESSAGE_BYTES_MAX = 256 * 1024
 LINGER_SECONDS = 0.003
@@ -105,7 +108,11 @@ class Outbox:
             self._resting += 1
             session, box = await self._full.get()
             self._resting -= 1
-            await self._flush(session, box)
+            try:
+                await self._flush(session, box)
+            except Exception:  # our bug, and no reason to end all that runs
+                log.exception("outbox.broken", session=session)
+                self._put_away(session)
 
     async def _flush(self, session: str, box: _Box) -> None:
         while box.acks or box.reports or box.beats:
@@ -117,6 +124,9 @@ class Outbox:
                 await self._publisher.confirmed(subjects.ack(session), message)
             for message in messages(b"reports", map(encode, reports)):
                 await self._publisher.confirmed(subjects.report(session), message)
+        self._put_away(session)
+
+    def _put_away(self, session: str) -> None:
         del self._boxes[session]
         if not self._boxes:
             self._empty.set()

@@ -100,7 +100,8 @@ def told(done: float, total: float | None, message: str | None) -> Told:
         if number is not None and not (math.isfinite(number) and number >= 0):
             raise ValueError(f"progress is counted from 0 on, not {number!r}")
     text = None if message is None else " ".join(str(message).split())[:MESSAGE_LENGTH_MAX]
-    return done, total or None, text or None
+    # A name of a file may be no UTF-8.
+    return done, total or None, text.encode("utf-8", "replace").decode() if text else None
 
 
 def _write(variable: str, line: bytes) -> None:

@@ -7,9 +7,12 @@ else of Planter ever has them: a manifest is stored, and a journal is read by ma
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from planter_protocol.codec import free_json
+from planter_protocol.errors import InvalidMessage
 from planter_runtime.lines import CUT_MARK
 from planter_runtime.outcomes import Cancelled, Completed, Failed, Outcome
 
@@ -104,8 +107,7 @@ class Mask:
 
     def text(self, text: str) -> str:
         """The text without them; one that was cut off in the middle of a secret included."""
-        for value in self._values:
-            text = text.replace(value, MASK)
+        text = self._replaced(text)
         if self._values and text.endswith(CUT_MARK):
             text = self._without_beginning(text.removesuffix(CUT_MARK)) + CUT_MARK
         return text
@@ -127,9 +129,34 @@ class Mask:
         return None if data is None else self._json(data)
 
     def _json(self, data: bytes) -> bytes:
+        """In strings, whatever is escaped in them, in keys, and in numbers; what is no JSON shows nothing."""
+        if not self._values:
+            return data
+        try:
+            value = free_json(data, "value")
+        except InvalidMessage:
+            return msgspec.json.encode(MASK)
+        masked = self._masked(value)
+        return data if masked == value else msgspec.json.encode(masked)
+
+    def _masked(self, value: Any) -> Any:
+        match value:
+            case str():
+                return self._replaced(value)
+            case dict():
+                return {self._replaced(key): self._masked(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            case list():
+                return [self._masked(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+            case bool() | None:
+                return value
+            case _:
+                text = msgspec.json.encode(value).decode()
+                return MASK if self._replaced(text) != text else value
+
+    def _replaced(self, text: str) -> str:
         for value in self._values:
-            data = data.replace(msgspec.json.encode(value)[1:-1], MASK.encode())
-        return data
+            text = text.replace(value, MASK)
+        return text
 
     def _without_beginning(self, text: str) -> str:
         for value in self._values:

@@ -86,7 +86,7 @@ def leave(status: int) -> NoReturn:
 
 
 async def _run(settings: Settings, handlers: Sequence[Handler]) -> int:
-    groups = ProcessGroups()
+    groups = ProcessGroups(owns_children=not handlers)
     return EXIT_OK if await _serve(settings, handlers, Stop(groups), groups, signals=True) else EXIT_FAILED
 
 

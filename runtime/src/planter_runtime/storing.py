@@ -25,12 +25,12 @@ from planter_protocol.artifacts import (
     reference_to,
     resolve,
 )
-from planter_protocol.codec import timestamp
+from planter_protocol.codec import free_json, timestamp
 from planter_protocol.confirming import Confirmed
 from planter_protocol.errors import InvalidMessage, ObjectBroken, ObjectNotFound, ProtocolError
 from planter_runtime.artifacts import Source
 from planter_runtime.executors.executor import Execution
-from planter_runtime.outcomes import Completed, Failed, Outcome, failed
+from planter_runtime.outcomes import Completed, Failed, Outcome, failed, unusable
 from planter_runtime.work import Work
 
 log = structlog.get_logger(__name__)
@@ -89,7 +89,11 @@ class Store:
             return outcome
         if len(bytes(outcome.result)) <= INLINE_RESULT_BYTES_MAX:
             return outcome
-        masked = execution.log.mask.outcome(outcome)
+        try:
+            await anyio.to_thread.run_sync(free_json, bytes(outcome.result), "result")
+        except InvalidMessage as error:
+            return unusable(error)
+        masked = await anyio.to_thread.run_sync(execution.log.mask.outcome, outcome)
         assert isinstance(masked, Completed)
         return await self._reference(execution, bytes(masked.result))  # pyright: ignore[reportArgumentType]
 

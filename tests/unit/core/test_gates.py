@@ -874,3 +874,19 @@ def test_many_names_are_counted_where_the_reason_is_told() -> None:
     assert world.statuses() == {"a": "complete"}
     assert world.session.phases[0].reason is not None
     assert world.session.phases[0].reason.endswith("person-4 and 15 more")
+
+
+def test_what_is_to_be_told_of_an_event_stands_in_its_record() -> None:
+    events = [
+        one
+        for number in range(300)
+        for one in (
+            e.ApprovalRequested(phase_id=f"p{number}", attempt=1, message="x" * 4_000),
+            e.HandlerCalled(phase_id=f"p{number}", revision=1, attempt=1, outcome="asked", message=("x",)),
+        )
+    ]
+    chunks = _chunks(events)
+
+    assert len(chunks) > 1
+    assert all(isinstance(chunk[-1], e.HandlerCalled) for chunk in chunks)
+    assert [one for chunk in chunks for one in chunk] == events

@@ -76,3 +76,27 @@ def test_results_messages_and_details_do_not_show_them() -> None:
     assert mask.outcome(Cancelled("x")) == Cancelled("x")
     assert mask.outcome(Completed()) == Completed()
     assert (mask.details(None), mask.details(b'"second"')) == (None, b'"***"')
+
+
+@pytest.mark.parametrize(
+    ("secret", "data", "masked"),
+    [
+        ("1234", b'{"n": 12345, "m": 1}', {"n": "***", "m": 1}),
+        ("true", b'[true, "true", null]', [True, "***", None]),
+        ("p\u00e4ssword", b'{"a": "my p\\u00e4ssword"}', {"a": "my ***"}),
+        ("a/b/c", b'["a\\/b\\/c"]', ["***"]),
+        ("token", b'{"token": {"token2": [1.5]}}', {"***": {"***2": [1.5]}}),
+    ],
+)
+def test_json_stays_json_and_hides_a_secret_however_it_is_written(secret, data, masked) -> None:
+    outcome = masking(secret).outcome(Completed(msgspec.Raw(data)))
+
+    assert isinstance(outcome, Completed)
+    assert msgspec.json.decode(outcome.result) == masked
+
+
+def test_json_without_secrets_stays_byte_by_byte_and_what_is_none_is_not_shown() -> None:
+    mask = masking("secret")
+
+    assert mask.details(b'{ "a" :  1e5 }') == b'{ "a" :  1e5 }'
+    assert mask.details(b'{"a": secret') == b'"***"'

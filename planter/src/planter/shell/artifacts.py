@@ -17,7 +17,8 @@ from nats.js.errors import NotFoundError
 from planter.shell.clock import Clock
 from planter_protocol import artifacts, assets, subjects
 from planter_protocol.artifacts import ObjectPart
-from planter_protocol.errors import ProtocolError
+from planter_protocol.errors import ObjectBroken, ProtocolError
+from planter_protocol.names import is_token
 from planter_protocol.reading import last_message
 
 log = structlog.get_logger(__name__)
@@ -67,8 +68,10 @@ class ArtifactSweeper:
             await anyio.sleep(SWEEP_SECONDS)
             try:
                 await self.sweep()
-            except (TimeoutError, NatsError, ProtocolError, msgspec.DecodeError) as error:
+            except (TimeoutError, NatsError, ProtocolError) as error:
                 log.warning("artifacts.late", error=str(error) or type(error).__name__)
+            except Exception:
+                log.exception("artifacts.broken")  # our bug, and no reason to end a planner
 
     async def sweep(self) -> None:
         """Of the sessions that are ours."""
@@ -105,24 +108,34 @@ class ArtifactSweeper:
         described = {session for session, _ in stored | hollow}
         async for subject in _subjects(self._nc, artifacts.INDEX, artifacts.index_subject("*")):
             session = subject.split(".")[2]
-            if session not in described and self._owns(session):
+            if session not in described and is_token(session) and self._owns(session):
                 hollow.add((session, _EMPTY))
         for session, hex_digest in hollow & self._hollow:
             if hex_digest != _EMPTY:
-                log.info("artifacts.abandoned", session=session, digest=hex_digest)
-                name = artifacts.meta_subject(f"{session}/{hex_digest}")
-                await self._js.purge_stream(artifacts.STREAM, subject=name)
+                await self._remove_description(session, hex_digest)
             elif await self._is_gone(session):
                 log.info("artifacts.removed", session=session)
                 await remove_artifacts(self._nc, self._js, session)
         self._hollow = hollow
+
+    async def _remove_description(self, session: str, hex_digest: str) -> None:
+        """If there are no chunks, asked once more: a listing that shrinks while it is read has gaps."""
+        chunks = artifacts.chunk_subject(session, hex_digest)
+        async for _ in _subjects(self._nc, artifacts.STREAM, chunks):
+            return
+        log.info("artifacts.abandoned", session=session, digest=hex_digest)
+        name = artifacts.meta_subject(f"{session}/{hex_digest}")
+        await self._js.purge_stream(artifacts.STREAM, subject=name)
 
     async def _is_gone(self, session: str) -> bool:
         """Whether the session has never been, or is purged."""
         stored = await last_message(self._nc, assets.JOURNAL, subjects.journal(session))
         if stored is None:
             return True
-        events = _commits.decode(stored.data).events
+        try:
+            events = _commits.decode(stored.data).events
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False  # somebody has to look at it (planter doctor)
         return any(event.type == "SessionPurged" for event in events)
 
     async def _remove_abandoned(self, session: str, parts: list[ObjectPart]) -> None:
@@ -131,7 +144,11 @@ class ArtifactSweeper:
         for part in parts:
             if part.token in self._known:
                 continue
-            if await artifacts.stored_token(self._nc, session, part.hex_digest) == part.token:
+            try:
+                token = await artifacts.stored_token(self._nc, session, part.hex_digest)
+            except ObjectBroken:
+                token = None  # a description that nobody can read describes nothing
+            if token == part.token:
                 self._known.add(part.token)
                 continue
             log.info("artifacts.abandoned", session=session, digest=part.hex_digest)

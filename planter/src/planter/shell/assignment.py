@@ -15,7 +15,7 @@ from planter.core.status import SESSION_TERMINAL
 from planter.shell.host import SessionHost
 from planter.shell.intake import Delivery, Puller
 from planter.shell.partitions import partition_of
-from planter.shell.records import decode_record
+from planter.shell.records import read_record
 from planter_protocol import assets
 from planter_protocol.errors import ProtocolError
 from planter_protocol.reading import read_subject
@@ -107,11 +107,14 @@ class Assignment:
         active: dict[str, int] = {}
         async for stored in read_subject(self._nc, stream, pattern):
             reached = max(reached, stored.sequence)
-            if "KV-Operation" in stored.headers:
+            found = read_record(stored)
+            if found is None or partition_of(found[0]) not in gained:
                 continue
-            record = decode_record(stored.data)
-            if record.status not in SESSION_TERMINAL and partition_of(record.session_id) in gained:
-                active[record.session_id] = record.sequence
+            session_id, record = found
+            if record is None:
+                active[session_id] = 0  # its journal knows
+            elif record.status not in SESSION_TERMINAL:
+                active[session_id] = record.sequence
         if reached < newest:
             raise ProtocolError(f"the listing was read up to {reached}, and its leader has {newest}")
         return active

@@ -37,7 +37,7 @@ from planter.shell.outbox import Outbox
 from planter.shell.perform import Performer
 from planter.shell.presence import Presence
 from planter.shell.queries import Queries
-from planter.shell.records import RecordWriter, decode_record
+from planter.shell.records import RecordWriter, read_record
 from planter.shell.results import Results
 from planter.shell.retention import Retention
 from planter.shell.snapshots import Snapshots
@@ -236,10 +236,8 @@ class Planner:
         """Let runtimes answer before sessions are resumed, if any session may be under way."""
         bucket = assets.SESSIONS_BUCKET
         async for stored in read_subject(self._nc, f"KV_{bucket}", f"$KV.{bucket}.>"):
-            if (
-                "KV-Operation" not in stored.headers
-                and decode_record(stored.data).status not in SESSION_TERMINAL
-            ):
+            found = read_record(stored)
+            if found is not None and (found[1] is None or found[1].status not in SESSION_TERMINAL):
                 await anyio.sleep(_DISCOVERY_SECONDS)
                 return
 

@@ -142,10 +142,18 @@ class InputReader:
             case "running":
                 return i.ReportRunning(*common, sequence=sequence, started=_ms(report.started))
             case "complete":
+                try:
+                    result = _checked(report.result, RESULT_BYTES_MAX, "the result has")
+                except InvalidMessage as error:
+                    # Told again it would be the same, and others have reported in the same message.
+                    text = f"it is complete, and its result cannot be used: {error.reason}"
+                    return i.ReportFailed(
+                        *common, sequence=sequence, message=text, kind="result", retryable=False
+                    )
                 return i.ReportComplete(
                     *common,
                     sequence=sequence,
-                    result=_checked(report.result, RESULT_BYTES_MAX, "the result has"),
+                    result=result,
                     started=_ms(report.started),
                     finished=_ms(report.finished),
                 )
@@ -162,11 +170,13 @@ class InputReader:
                 message = report.error.message if report.error else None
                 return i.ReportCancelled(*common, sequence=sequence, message=message)
             case "heartbeat":
+                try:
+                    details = _checked(report.details, messages.DETAILS_BYTES_MAX, "the details have")
+                except InvalidMessage as error:
+                    log.info("details.unusable", session=session_id, phase=report.phase_id, error=str(error))
+                    details = msgspec.UNSET  # it goes on, whatever else it says
                 return i.ReportHeartbeat(
-                    *common,
-                    sequence=sequence,
-                    started=_ms(report.started),
-                    details=_checked(report.details, messages.DETAILS_BYTES_MAX, "the details have"),
+                    *common, sequence=sequence, started=_ms(report.started), details=details
                 )
 
 

@@ -20,6 +20,7 @@ from nats.js.errors import APIError, NotFoundError
 from planter.core.events import (
     AnyEvent,
     ApprovalExpired,
+    HandlerCalled,
     PhaseApproved,
     PhaseRejected,
     PhaseTargeted,
@@ -319,7 +320,8 @@ def _decode(session: Session, stored: Stored) -> Record:
 def _chunks(events: Sequence[AnyEvent]) -> list[list[AnyEvent]]:
     """The events in portions that fit a record each; measured by encoding only when there are many.
 
-    What follows from an answer stands in the record of the answer: no crash may come between them.
+    What follows from an answer stands in its record, and what is to be told of an event in that of the event:
+    no crash may come between them.
     """
     limit = RECORD_BYTES_MAX - 64 * 1024
     chunks: list[list[AnyEvent]] = [[]]
@@ -327,7 +329,8 @@ def _chunks(events: Sequence[AnyEvent]) -> list[list[AnyEvent]]:
     for event in events:
         length = len(_encoder.encode(event)) + 1 if len(events) > 1 else 0
         is_answer = type(event) in _ANSWERS
-        if chunks[-1] and size + length > limit and (is_answer or not is_answered):
+        may_begin = type(event) is not HandlerCalled and (is_answer or not is_answered)
+        if chunks[-1] and size + length > limit and may_begin:
             chunks.append([])
             size = 0
         chunks[-1].append(event)

@@ -31,6 +31,8 @@ class DispatchKey:
 
     def check(self, dispatch_id: str, session_id: str, phase_id: str, attempt: int, fence: int) -> bool:
         """Whether a planner made this id for exactly this attempt (compared in constant time)."""
+        if not dispatch_id.isascii():  # the comparison takes no other text
+            return False
         return hmac.compare_digest(dispatch_id, self.sign(session_id, phase_id, attempt, fence))
 
     async def share(self, js: JetStreamContext) -> None:

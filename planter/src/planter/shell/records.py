@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import anyio
-import msgspec
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -14,8 +13,11 @@ from planter.core.session import Session
 from planter.core.status import SESSION_TERMINAL, PhaseStatus
 from planter.shell.failpoints import passing
 from planter_protocol import assets, headers, messages
-from planter_protocol.codec import encode, timestamp
+from planter_protocol.codec import decode, encode, timestamp
 from planter_protocol.confirming import Confirmed
+from planter_protocol.errors import InvalidMessage
+from planter_protocol.names import is_token
+from planter_protocol.reading import Stored
 
 log = structlog.get_logger(__name__)
 
@@ -122,8 +124,8 @@ class RecordWriter:
             except (TimeoutError, NatsError, APIError):
                 return False
             else:
-                included = decode_record(found.data).sequence if found.data else 0
-                self._known[record.session_id] = int(found.seq or 0), included
+                there = _read(record.session_id, found.data or b"")
+                self._known[record.session_id] = int(found.seq or 0), there.sequence if there else 0
         return False
 
 
@@ -171,6 +173,22 @@ def _encoded(facts: _Facts) -> bytes:
     )
 
 
-def decode_record(data: bytes) -> messages.SessionRecord:
-    """A record as stored."""
-    return msgspec.json.decode(data, type=messages.SessionRecord)
+def read_record(stored: Stored) -> tuple[str, messages.SessionRecord | None] | None:
+    """A session's id and its record, of a message of the listing; None when it is a deletion.
+
+    No record, if nobody can read it: others may write to the bucket, and no planner may end for that.
+    """
+    session_id = stored.subject.removeprefix(f"$KV.{assets.SESSIONS_BUCKET}.")
+    if "KV-Operation" in stored.headers or not is_token(session_id):
+        return None
+    return session_id, _read(session_id, stored.data)
+
+
+def _read(session_id: str, data: bytes) -> messages.SessionRecord | None:
+    try:
+        record = decode(data, messages.SessionRecord)
+    except InvalidMessage as error:
+        if data:
+            log.warning("record.unreadable", session=session_id, error=str(error))
+        return None
+    return record if record.session_id == session_id else None

@@ -16,7 +16,7 @@ from planter.core import inputs as i
 from planter.core.status import SESSION_TERMINAL
 from planter.shell.clock import Clock
 from planter.shell.host import SessionHost
-from planter.shell.records import decode_record
+from planter.shell.records import read_record
 from planter_protocol import assets, messages
 from planter_protocol.errors import ProtocolError
 from planter_protocol.reading import read_subject
@@ -55,10 +55,9 @@ class Retention:
         bucket = assets.SESSIONS_BUCKET
         ended: list[messages.SessionRecord] = []
         async for stored in read_subject(self._nc, f"KV_{bucket}", f"$KV.{bucket}.>"):
-            if "KV-Operation" not in stored.headers:
-                record = decode_record(stored.data)
-                if record.status in SESSION_TERMINAL:
-                    ended.append(record)
+            _, record = read_record(stored) or ("", None)
+            if record is not None and record.status in SESSION_TERMINAL:
+                ended.append(record)
         doomed = [record for record in self._doomed(ended) if self._host.owns(record.session_id)]
         for record in doomed[:SWEEP_MAX]:
             self._host.tell(record.session_id, i.Forget(known=record.sequence))
@@ -79,6 +78,7 @@ class Retention:
 
 def _age(record: messages.SessionRecord, now_ms: int) -> float:
     """Seconds since the session's last change."""
-    if record.updated is None:
+    try:
+        return now_ms / 1000 - datetime.fromisoformat(record.updated or "").timestamp()
+    except ValueError:
         return 0.0
-    return now_ms / 1000 - datetime.fromisoformat(record.updated).timestamp()

@@ -56,6 +56,14 @@ def forbidden(program: str) -> CannotStart:
     return refused(f"command {program!r} may not be executed: check its permissions (chmod +x)")
 
 
+def is_there(path: Path) -> bool:
+    """Whether it exists, as far as we may see; a name that is too long does not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def check_program(command: Command) -> None:
     """What starting it would say, for one that another program is going to start.
 
@@ -65,7 +73,7 @@ def check_program(command: Command) -> None:
     program = command.argv[0]
     if os.sep in program:
         path = command.folder / program
-        if not path.exists():
+        if not is_there(path):
             raise absent(program)
         if not path.is_file() or not os.access(path, os.X_OK):
             raise forbidden(program)

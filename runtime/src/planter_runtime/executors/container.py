@@ -12,6 +12,7 @@ import re
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -125,7 +126,7 @@ class ContainerExecutor:
             engine = await stack.enter_async_context(Engine(engine_url() or ""))
             await self._clean(engine)
             folder = None if wanted.mount is None else _base(execution.work)
-            files = stack.enter_context(exchange(execution, folder, for_everybody=True))
+            files = await stack.enter_async_context(exchange(execution, folder, for_everybody=True))
             variables |= files.variables(Path(EXCHANGE_FOLDER))
             folders = {EXCHANGE_FOLDER: files.folder}
             for pipe in await stack.enter_async_context(_listening(execution)):
@@ -195,11 +196,11 @@ class ContainerExecutor:
         """Remove what an earlier life of this runtime has left."""
         if self._is_clean:
             return
-        self._is_clean = True
         for container, labels in await engine.labelled(f"{_RUNTIME}={self._runtime_id}"):
             if labels.get(_LIFE) != self._life:
                 log.warning("container.left_behind", container=container[:12])
-                await engine.remove(container)
+                await _patiently(partial(engine.remove, container))  # no phase fails for one that stays
+        self._is_clean = True
 
 
 @asynccontextmanager

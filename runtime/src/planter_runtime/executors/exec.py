@@ -33,7 +33,7 @@ class ExecExecutor:
         """Run a program for an attempt; ``shown`` names it in messages."""
         run = execution.work.run
         assert run is not None
-        with exchange(execution, execution.work.folder) as files:
+        async with exchange(execution, execution.work.folder) as files:
             try:
                 command = self._programs.command(execution, argv, files.variables(), writable=(files.folder,))
                 status = await self._programs.run(command, execution)

@@ -59,6 +59,13 @@ class HandlerExecutor:
             return _outcome(await _in_thread(execution, lambda: handler.function(*by_place, **by_name)))
         except Exception as error:
             return _failure(error, log)
+        except SystemExit:
+            return failed("the handler raised SystemExit", "exception")
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            # Nobody has cancelled us: what the handler waited for was cancelled, and that is its failure.
+            return failed("the handler raised CancelledError", "exception")
         finally:
             cancelled.set()
 

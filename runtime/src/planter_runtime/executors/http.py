@@ -49,6 +49,14 @@ class HttpRequest(msgspec.Struct, frozen=True, rename="camel"):
     follow_redirects: bool = False
 
 
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # such as http://[
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
 class HttpExecutor:
     """Makes requests; each attempt has a connection of its own."""
 
@@ -65,8 +73,7 @@ class HttpExecutor:
             request = msgspec.convert(work.run.http, HttpRequest)
         except msgspec.ValidationError as error:
             return f"x-run.http cannot be read: {error}"
-        parts = urlsplit(request.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_address(request.url):
             return f"x-run.http.url is not an http or https address: {request.url[:200]!r}"
         return self._secrets.problem(run.secrets.values())
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from planter_protocol.codec import free_json
+from planter_protocol.errors import InvalidMessage
 from planter_protocol.messages import DETAILS_BYTES_MAX
 from planter_runtime.executors.executor import Beat, Execution, Tell
 from planter_runtime.lines import LineSplitter
@@ -36,8 +38,12 @@ class LinePipe:
             self.variable = variable
             self.reader = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             """To be read and closed by whoever runs the child."""
-            self.writer = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
-            """For the child to hold: while it lives, the pipe has no end."""
+            try:
+                self.writer = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+                """For the child to hold: while it lives, the pipe has no end. To be closed likewise."""
+            except BaseException:
+                os.close(self.reader)
+                raise
         except BaseException:
             self.close()
             raise
@@ -53,6 +59,11 @@ class LinePipe:
         if lines:
             self._take(lines)
 
+    def give_up(self) -> None:
+        """There will be no child."""
+        os.close(self.reader)
+        os.close(self.writer)
+
     def close(self) -> None:
         """Nobody can write to it any more."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -65,7 +76,11 @@ def pipes_of(execution: Execution) -> Generator[list[LinePipe]]:
         pipes = [progress_pipe(execution.tell)]
         made.callback(pipes[0].close)
         if execution.work.heartbeat_seconds is not None:
-            pipes.append(heartbeat_pipe(execution.beat))
+            try:
+                pipes.append(heartbeat_pipe(execution.beat))
+            except BaseException:
+                pipes[0].give_up()
+                raise
             made.callback(pipes[1].close)
         yield pipes
 
@@ -101,7 +116,7 @@ def _details(line: str) -> Details:
     """JSON as it is, anything else as a string: ``echo row 7`` is good enough. Too long ones are left out."""
     data = line.strip().encode()
     try:
-        msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        free_json(data, "details")
+    except InvalidMessage:
         data = msgspec.json.encode(line.strip())
     return data if len(data) <= DETAILS_BYTES_MAX else None

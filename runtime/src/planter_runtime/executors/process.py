@@ -11,7 +11,9 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import anyio
@@ -22,7 +24,7 @@ from planter_protocol.messages import Failure
 from planter_protocol.names import random_token
 from planter_runtime import progress
 from planter_runtime.executors import guard, strays
-from planter_runtime.executors.command import CannotStart, Command, TooMuchOutput, absent, forbidden, refused
+from planter_runtime.executors.command import Command, TooMuchOutput, absent, forbidden, refused
 from planter_runtime.executors.executor import Execution
 from planter_runtime.executors.isolation import isolated
 from planter_runtime.executors.limits import limited
@@ -36,6 +38,8 @@ log = structlog.get_logger(__name__)
 
 TERM_SECONDS = 2.0
 """From SIGTERM to SIGKILL."""
+DEATH_SECONDS_MAX = 5.0
+"""From SIGKILL to the end of a process; most take a millisecond."""
 OUTPUT_BYTES_MAX = 256 * 1024 * 1024
 """Of one attempt, unless ``limits.output`` says otherwise: what runs wild must not fill the server's disk."""
 
@@ -51,7 +55,9 @@ _POLL_SECONDS = 0.02
 class ProcessGroups:
     """The process groups that run now, known to a guard that ends them if we cannot."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, owns_children: bool = False) -> None:
+        """``owns_children``: every child of this process is a phase's, or adopted from one, or our guard."""
+        self._owns_children = owns_children
         self._groups: set[int] = set()
         self._guard: subprocess.Popen[bytes] | None = None
         self._life = random_token(12)
@@ -68,6 +74,12 @@ class ProcessGroups:
             self._start_guard()
         self._started += 1
         return f"{self._life}.{self._started}"
+
+    def is_adopted(self, pid: int) -> bool | None:
+        """Whether a child is an orphan of a phase; False: somebody waits for it; None: nobody knows."""
+        if pid in self._groups or (self._guard is not None and pid == self._guard.pid):
+            return False
+        return True if self._owns_children else None
 
     def add(self, group: int) -> None:
         """A group was started."""
@@ -168,7 +180,12 @@ async def run_child(
 ) -> int:
     """As ``run_process``, for an attempt: with a pipe for progress, and one for heartbeats if any are due."""
     readers = dict(extra or {})
-    with pipes_of(execution) as pipes:
+    with ExitStack() as stack:
+        try:
+            pipes = stack.enter_context(pipes_of(execution))
+        except BaseException:
+            _close(*readers, *command.hand_over)
+            raise
         for pipe in pipes:
             readers[pipe.reader] = pipe.consume
             command = msgspec.structs.replace(
@@ -185,29 +202,25 @@ async def run_process(
 ) -> int:
     """Run a child to its end, its output to the log; returns its status, negative for a signal.
 
-    ``extra`` are further pipes to read, by descriptor; they are closed here. Cancelled, it sends SIGTERM to
-    the whole group and SIGKILL ``TERM_SECONDS`` later. Whatever is left of the group afterwards is killed, so
-    is what has left it.
+    ``extra`` are further pipes to read, by descriptor; they are closed here, whatever happens. Cancelled, it
+    sends SIGTERM to the whole group and SIGKILL ``TERM_SECONDS`` later. Whatever is left of the group
+    afterwards is killed, so is what has left it.
 
     Raises:
         CannotStart: the program or the folder is missing, or the system refuses.
         TooMuchOutput: it was ended because it wrote more than it may.
     """
     extra = extra or {}
-    mark = groups.new_mark()
-    command = msgspec.structs.replace(command, environment={**command.environment, strays.MARK: mark})
     try:
-        if not command.folder.is_dir():
-            remedy = "correct `cwd`, or make it in an earlier phase"
-            raise refused(f"the folder {str(command.folder)!r} does not exist: {remedy}")
+        mark = groups.new_mark()
+        command = msgspec.structs.replace(command, environment={**command.environment, strays.MARK: mark})
+        _check_folder(command.folder)
         child = _Child(_popen(limited(isolated(command))), groups, is_wrapped=command.isolation != "none")
-    except CannotStart:
-        for fd in extra:
-            os.close(fd)
+    except BaseException:
+        _close(*extra)
         raise
     finally:
-        for fd in command.hand_over:
-            os.close(fd)
+        _close(*command.hand_over)
     stdout, stderr = child.pipes
     ending = anyio.CancelScope()
     meter = OutputMeter(command.limits.output or OUTPUT_BYTES_MAX, ending)
@@ -231,11 +244,11 @@ async def run_process(
                     await child.terminate()
                 raise
             finally:
-                status = child.bury()
-                for pump in pumps:
-                    pump.child_has_ended()
                 with anyio.CancelScope(shield=True):
-                    await strays.end_strays(mark)
+                    status = await child.bury()
+                    for pump in pumps:
+                        pump.child_has_ended()
+                    await strays.end_strays(mark, child.session, groups.is_adopted)
     finally:
         for pump in pumps:
             pump.close()
@@ -274,16 +287,31 @@ class _Child:
         self._process = process
         self._groups = groups
         self._is_wrapped = is_wrapped
+        self.session = process.pid
+        """Of the process and all that it starts and that does not leave it."""
         groups.add(process.pid)
-        assert process.stdout
-        assert process.stderr
-        self.pipes = os.dup(process.stdout.fileno()), os.dup(process.stderr.fileno())
-        process.stdout.close()
-        process.stderr.close()
+        self.pipes = self._own_pipes()
         try:
             self._handle = os.pidfd_open(process.pid)
         except (AttributeError, OSError):  # not Linux, or too old
             self._handle = None
+
+    def _own_pipes(self) -> tuple[int, int]:
+        assert self._process.stdout
+        assert self._process.stderr
+        with self._process.stdout as stdout, self._process.stderr as stderr:
+            try:
+                first = os.dup(stdout.fileno())
+                try:
+                    return first, os.dup(stderr.fileno())
+                except OSError:
+                    os.close(first)
+                    raise
+            except OSError as error:
+                _signal_group(self._process.pid, signal.SIGKILL)
+                self._groups.remove(self._process.pid)
+                self._process.wait()
+                raise refused(f"its output cannot be read: {error}", retryable=True) from None
 
     async def ended(self) -> None:
         """Wait for the leader's end, without reaping it: its id, and so the group's, stays ours."""
@@ -307,13 +335,37 @@ class _Child:
         with anyio.move_on_after(TERM_SECONDS):
             await self.ended()
 
-    def bury(self) -> int:
-        """SIGKILL to what is left of the group; the leader's status."""
+    async def bury(self) -> int:
+        """SIGKILL to what is left of the group; the leader's status, once it has died of that.
+
+        One in the kernel (a file system that does not answer) dies later: nobody is made to wait for it.
+        """
         _signal_group(self._process.pid, signal.SIGKILL)
+        with anyio.move_on_after(DEATH_SECONDS_MAX) as scope:
+            await self.ended()
         self._groups.remove(self._process.pid)
         if self._handle is not None:
             os.close(self._handle)
-        return self._process.wait()  # at once: it has ended or was just killed
+        if scope.cancelled_caught:
+            log.warning("child.unkillable", pid=self._process.pid, seconds=DEATH_SECONDS_MAX)
+            threading.Thread(target=self._process.wait, daemon=True).start()
+            return -signal.SIGKILL.value
+        return self._process.wait()
+
+
+def _check_folder(folder: Path) -> None:
+    remedy = "correct `cwd`, or make it in an earlier phase"
+    try:
+        is_there = folder.is_dir()
+    except OSError as error:
+        raise refused(f"the folder {str(folder)!r} cannot be entered: {error.strerror}: {remedy}") from None
+    if not is_there:
+        raise refused(f"the folder {str(folder)!r} does not exist: {remedy}")
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 class OutputMeter:

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from planter_runtime.executors import isolation
-from planter_runtime.executors.command import Command, refused
+from planter_runtime.executors.command import Command, is_there, refused
 from planter_runtime.executors.executor import Execution
 from planter_runtime.executors.process import (
     ProcessGroups,
@@ -57,7 +57,7 @@ class Programs:
         """
         work = execution.work
         assert work.run is not None
-        if work.venv is not None and not interpreter(work.venv).exists():
+        if work.venv is not None and not is_there(interpreter(work.venv)):
             remedy = "make it in an earlier phase (`python -m venv`), or correct `venv`"
             raise refused(f"there is no virtual environment in {work.venv}: {remedy}")
         try:

@@ -17,7 +17,8 @@ from planter_runtime.executors.command import NotDone
 from planter_runtime.executors.executor import Execution
 from planter_runtime.executors.process import interpreter, outcome_of
 from planter_runtime.executors.programs import Programs
-from planter_runtime.executors.results import exchange
+from planter_runtime.executors.pump import Consumer
+from planter_runtime.executors.results import Exchange, exchange
 from planter_runtime.outcomes import RESULT_BYTES_MAX, Completed, Outcome, completed, failed, with_last_line
 from planter_runtime.work import Work
 
@@ -54,37 +55,40 @@ class PythonExecutor:
                 answer.extend(data)
 
         try:
-            with _call_file(work) as call, exchange(execution, work.folder) as files:
-                reader, writer = os.pipe()
-                try:
-                    command = self._programs.command(
-                        execution,
-                        _argv(work, call.fileno(), writer),
-                        {FOLDER: str(files.artifacts)},
-                        writable=(files.folder,),
-                    )
-                except NotDone:
-                    os.close(reader)
-                    os.close(writer)
-                    raise
-                try:
-                    status = await self._programs.run(
-                        command,
-                        execution,
-                        pass_fds=(call.fileno(),),
-                        hand_over=(writer,),
-                        extra={reader: take},
-                    )
-                except NotDone:
-                    await files.collect()
-                    raise
-                await files.collect()
+            async with exchange(execution, work.folder) as files:
+                status = await self._call(execution, files, take)
         except NotDone as error:
             return error.failure
         name = f"`{work.run.python}`"
         if status != 0:
             return with_last_line(outcome_of(status, name, work.run.limits), execution.log.last_error_line)
         return _read(bytes(answer), name)
+
+    async def _call(self, execution: Execution, files: Exchange, take: Consumer) -> int:
+        """The status of the process that calls the function and writes its answer for ``take``."""
+        with _call_file(execution.work) as call:
+            reader, writer = os.pipe()
+            try:
+                argv = _argv(execution.work, call.fileno(), writer)
+                folder = {FOLDER: str(files.artifacts)}
+                command = self._programs.command(execution, argv, folder, writable=(files.folder,))
+            except BaseException:
+                os.close(reader)
+                os.close(writer)
+                raise
+            try:
+                status = await self._programs.run(
+                    command,
+                    execution,
+                    pass_fds=(call.fileno(),),
+                    hand_over=(writer,),
+                    extra={reader: take},
+                )
+            except NotDone:
+                await files.collect()
+                raise
+        await files.collect()
+        return status
 
 
 def _argv(work: Work, call: int, answer: int) -> tuple[str, ...]:

@@ -1,19 +1,24 @@
 """What a program leaves: JSON in the file ``PLANTER_RESULT``, files in the folder ``PLANTER_ARTIFACTS``."""
 
 import os
+import shutil
 import stat
 import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 import msgspec
+import structlog
 
 from planter_runtime.artifacts import FOLDER
 from planter_runtime.executors.executor import Execution
 from planter_runtime.outcomes import RESULT_BYTES_MAX, Completed, Outcome, completed, failed
 from planter_runtime.work import Work
+
+log = structlog.get_logger(__name__)
 
 VARIABLE = "PLANTER_RESULT"
 _RESULT, _ARTIFACTS, _ARGUMENTS = "result.json", "artifacts", "with.json"
@@ -66,10 +71,10 @@ class Exchange:
         return _read(self.folder / _RESULT)
 
 
-@contextmanager
-def exchange(
+@asynccontextmanager
+async def exchange(
     execution: Execution, work_folder: Path | None, *, for_everybody: bool = False
-) -> Generator[Exchange]:
+) -> AsyncGenerator[Exchange]:
     """An exchange with a program, whose folder is removed afterwards.
 
     Args:
@@ -77,8 +82,9 @@ def exchange(
         work_folder: where the files of ``x-run.artifacts`` are; None: nowhere.
         for_everybody: the program may run as any user.
     """
-    with tempfile.TemporaryDirectory(prefix="planter-result-", ignore_cleanup_errors=True) as private:
-        folder = Path(private)
+    private = Path(tempfile.mkdtemp(prefix="planter-result-"))
+    try:
+        folder = private
         if for_everybody:  # below one that is ours alone
             folder /= "box"
             folder.mkdir()
@@ -88,16 +94,38 @@ def exchange(
             (folder / _ARTIFACTS).chmod(0o777)
         with _opened(execution.work, work_folder) as base:
             yield Exchange(execution, folder, base)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(_remove, private)
+
+
+def _remove(folder: Path) -> None:
+    """What another user owns stays, and is no failure of the phase; no link is followed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if not folder.exists():
+        return
+    for place, names, _ in os.walk(folder):  # the program may have taken rights from its folders
+        for inner in (os.path.join(place, name) for name in names):  # noqa: PTH118  (os.walk has no paths)
+            with suppress(OSError):
+                if not os.path.islink(inner):  # noqa: PTH114
+                    os.chmod(inner, 0o700)  # noqa: PTH101
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        log.warning("exchange.stays", folder=str(folder))
 
 
 @contextmanager
 def _opened(work: Work, folder: Path | None) -> Generator[int | None]:
     """The folder that ``x-run.artifacts`` are in, opened before the program can put another in its place."""
     assert work.run is not None
-    if not work.run.artifacts or folder is None or not folder.is_dir():
+    if not work.run.artifacts or folder is None:
         yield None
         return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        yield None  # whoever starts the program says what is wrong with it
+        return
     try:
         yield descriptor
     finally:

@@ -8,7 +8,7 @@ runtime ends; only a process namespace holds that one (see docs/executors.md).
 import contextlib
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import anyio
@@ -36,28 +36,60 @@ def adopt_orphans() -> None:
         log.info("strays.not_adopted", error=str(error))
 
 
-async def end_strays(mark: str) -> int:
-    """Kill every adopted process with the mark, and what these leave to us; how many there were."""
+async def end_strays(mark: str, session: int, is_adopted: Callable[[int], bool | None]) -> int:
+    """Kill every adopted process with the mark, and what these leave to us; how many were killed.
+
+    What has died is reaped, but nothing that somebody waits for: a zombie bears no mark.
+
+    Args:
+        mark: of the attempt.
+        session: of the attempt's first process, which has been reaped.
+        is_adopted: whether a child of this process is an orphan; None: nobody knows.
+    """
     killed: set[int] = set()
     unsure_rounds = 0
     for _ in range(_ROUNDS_MAX):
-        marks = {pid: mark if pid in killed else mark_of(pid) for pid in _children()}
-        found = {pid for pid, its in marks.items() if its == mark}
-        unsure_rounds += not found
-        if not found and ("" not in marks.values() or unsure_rounds > _UNSURE_ROUNDS_MAX):
+        dead, living, is_unsure = 0, set[int](), False
+        for pid in _children():
+            its = _session_of_zombie(pid)
+            if its is not None:
+                adopted = is_adopted(pid)
+                is_ours = its == session or pid in killed if adopted is None else adopted
+                dead += is_ours and _reap(pid)
+            elif pid in killed or (bears := mark_of(pid)) == mark:
+                living.add(pid)
+            else:
+                is_unsure = is_unsure or bears == ""
+        is_quiet = not dead and not living
+        unsure_rounds += is_quiet
+        if is_quiet and (not is_unsure or unsure_rounds > _UNSURE_ROUNDS_MAX):
             break
-        _end(found)
-        killed |= found
+        killed |= {pid for pid in living if _kill(pid)}
         await anyio.sleep(_ROUND_SECONDS)
     return len(killed)
 
 
-def _end(pids: Iterable[int]) -> None:
-    """Kill and reap; one that has not died yet is met again in the next round."""
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, os.WNOHANG)
+def _kill(pid: int) -> bool:
+    """Whether it was there; dead, it is met again in the next round."""
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
+        return True
+    return False
+
+
+def _reap(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    return False
+
+
+def _session_of_zombie(pid: int) -> int | None:
+    """None for what lives, or is gone."""
+    try:
+        state, _, _, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
+    except (OSError, ValueError):
+        return None
+    return int(session) if state in "ZX" else None
 
 
 def mark_of(pid: int) -> str | None:
@@ -67,11 +99,10 @@ def mark_of(pid: int) -> str | None:
     """
     try:
         variables = Path(f"/proc/{pid}/environ").read_bytes()
-        if not variables:
-            is_zombie = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-            return None if is_zombie else ""
     except OSError:
         return None
+    if not variables:
+        return None if _session_of_zombie(pid) is not None else ""
     prefix = f"{MARK}=".encode()
     found = next((part for part in variables.split(b"\0") if part.startswith(prefix)), None)
     return None if found is None else found[len(prefix) :].decode(errors="replace")
