@@ -5,16 +5,20 @@ from pathlib import Path
 import nats
 
 from planter.core.session import Session
-from planter.shell.records import RecordWriter, decode_record
+from planter.shell.records import RecordWriter, read_record
 from planter_protocol import assets
+from planter_protocol.reading import last_message
 from planter_testkit.builders import World, phase, plan, runtime
 from planter_testkit.nats import running_nats_server
 
 
 async def stored_status(nc: nats.NATS) -> str:
     bucket = assets.SESSIONS_BUCKET
-    found = await nc.jetstream().get_last_msg(f"KV_{bucket}", f"$KV.{bucket}.test")
-    return decode_record(found.data or b"").status
+    found = await last_message(nc, f"KV_{bucket}", f"$KV.{bucket}.test")
+    assert found is not None
+    _, record = read_record(found) or ("", None)
+    assert record is not None
+    return record.status
 
 
 async def test_a_session_that_is_taken_back_and_reopened_is_listed_as_running_at_once(tmp_path: Path) -> None:

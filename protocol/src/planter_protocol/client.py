@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
-from nats.js.errors import APIError, NoStreamResponseError
+from nats.js.errors import APIError, BadObjectMetaError, NoStreamResponseError
 from nats.js.errors import NotFoundError as JetStreamNotFound
 
 from planter_protocol import assets, explaining, headers, messages, subjects
@@ -46,7 +46,7 @@ from planter_protocol.errors import (
     RequestRefused,
     SessionNotFound,
 )
-from planter_protocol.names import is_of_phase, new_session_id, random_token, session_id
+from planter_protocol.names import is_of_phase, is_token, new_session_id, random_token, session_id
 from planter_protocol.reading import Stored, last_sequence, read_subject
 
 T = TypeVar("T")
@@ -55,6 +55,8 @@ _PUBLISH_SECONDS = 2.0
 _PUBLISH_TRIES = 5
 _POLL_SECONDS = 2.0
 _SETTLE_SECONDS = (0.002, 0.01, 0.05, 0.2)
+OBJECT_BYTES_MAX = 256 * 1024 * 1024
+"""Of a manifest, or a plan, as JSON."""
 INLINE_BYTES_MAX = MESSAGE_BYTES_MAX - 16 * 1024
 """A larger manifest is an object in the bucket PLANTER_MANIFESTS, named in the message."""
 
@@ -499,20 +501,31 @@ async def load_object(js: JetStreamContext, digest: str) -> bytes:
         info = await store.get_info(digest)
     except JetStreamNotFound as error:
         raise InvalidMessage("manifest reference", f"no object {digest} in {bucket}") from error
+    except (BadObjectMetaError, ValueError, TypeError, LookupError) as error:
+        text = f"the description of {digest} in {bucket} cannot be read"
+        raise InvalidMessage("manifest reference", text) from error
+    if not is_token(info.nuid or ""):
+        raise InvalidMessage("manifest reference", f"the description of {digest} names no chunks")
     # Its chunks (NATS ADR-20 says where) by direct gets: a tenth of the time that ``store.get`` takes.
     nc = js._nc  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     chunks = read_subject(nc, f"OBJ_{bucket}", f"$O.{bucket}.C.{info.nuid}")
-    data = b"".join([stored.data async for stored in chunks])
+    data = bytearray()
+    async with aclosing(chunks):
+        async for stored in chunks:
+            data += stored.data
+            if len(data) > OBJECT_BYTES_MAX:
+                text = f"the object {digest} has more than {OBJECT_BYTES_MAX:,} bytes"
+                raise InvalidMessage("manifest reference", text)
     if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
         raise InvalidMessage("manifest reference", f"the object {digest} has other bytes")
-    return data
+    return bytes(data)
 
 
 def decode_commit(data: bytes) -> messages.Commit:
     """A journal record as monitors read it (records may be larger than messages of clients)."""
     try:
         return _commits.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidMessage("Commit", str(error)) from error
 
 
@@ -537,7 +550,7 @@ def _manifest_json(manifest: Any) -> bytes:
     if data.lstrip()[:1] in (b"{", b"["):
         try:
             msgspec.json.decode(data, type=msgspec.Raw)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
         else:
             return data

@@ -19,6 +19,8 @@ MESSAGE_BYTES_MAX = 512 * 1024
 DEPTH_MAX = 100
 """Objects and lists in each other, in JSON that anybody has made: results, details."""
 
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+"""The years 1 to 9999: others cannot be written."""
 _encoder = msgspec.json.Encoder()
 _decoders: dict[type, msgspec.json.Decoder[Any]] = {}
 
@@ -75,7 +77,7 @@ def check_size(subject: str, data: bytes, headers: Mapping[str, str] | None = No
 
 def timestamp(milliseconds: int) -> str:
     """Milliseconds since 1970 as RFC 3339 in UTC, such as ``2025-07-19T20:00:00.125Z``."""
-    seconds, rest = divmod(milliseconds, 1000)
+    seconds, rest = divmod(min(max(milliseconds, _FIRST_MS), _LAST_MS), 1000)
     return f"{_second(seconds)}.{rest:03d}Z"
 
 

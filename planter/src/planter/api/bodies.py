@@ -67,7 +67,7 @@ async def json_body(request: Request, kind: type[T], default: T | None = None) -
             f"the body is not valid: {message}",
             errors=[{"pointer": pointer, "message": message}],
         ) from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem("request.malformed", f"the body is not JSON: {error}") from None
 
 
@@ -80,7 +80,7 @@ async def _check_json(data: bytes, text: str) -> None:
         )
     try:
         msgspec.json.decode(data, type=msgspec.Raw)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         loaded = await anyio.to_thread.run_sync(partial(load_manifest, data, format="json"))
         found = [problem for problem in loaded.problems if problem.severity == "error"]
         first = found[0].message if found else str(error)

@@ -1,9 +1,9 @@
 """``/metrics``: Prometheus text. Names and units as Prometheus wants them; no session ids in labels."""
 
 from collections import Counter as Tally
-from contextlib import suppress
 
 import anyio
+import structlog
 from nats.errors import Error as NatsError
 from prometheus_client import (
     CollectorRegistry,
@@ -18,6 +18,8 @@ from starlette.types import Scope
 
 from planter.api.planner_side import PlannerSide
 from planter_protocol.errors import ProtocolError
+
+log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _ASK_SECONDS = 3.0
@@ -70,9 +72,13 @@ class Metrics:
         self._runtimes.clear()
         self._slots.clear()
         self._answers.set(0)
-        with suppress(ProtocolError, NatsError, TimeoutError):  # what is not known is left out
+        try:
             with anyio.fail_after(_ASK_SECONDS):
                 await self._ask(side)
+        except (ProtocolError, NatsError, TimeoutError):
+            pass  # what is not known is left out
+        except Exception:
+            log.exception("metrics.incomplete")
         return generate_latest(self._registry)
 
     async def _ask(self, side: PlannerSide) -> None:

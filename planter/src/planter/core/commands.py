@@ -13,6 +13,7 @@ from planter.core.session import Session
 from planter.core.starts import purged_text
 from planter.core.status import PHASE_OPEN, SESSION_ACTIVE, PhaseStatus, SessionStatus
 from planter.core.step import Step
+from planter.core.texts import SHORT_MAX, cut
 
 _PAUSE = "while the session is paused no other attempt begins"
 
@@ -85,6 +86,7 @@ def _cancel(step: Step, command: i.Command) -> None:
         return
     reason = command.reason or "cancelled on request"
     step.emit(e.CancelRequested(reason=reason))
+    reason = cut(reason, SHORT_MAX)
     for index, phase in enumerate(session.phases):
         if phase.status not in PHASE_OPEN:
             continue

@@ -31,6 +31,7 @@ from planter.core.starts import start
 from planter.core.status import PHASE_OPEN, PHASE_TERMINAL, PhaseStatus, SessionStatus
 from planter.core.step import Step
 from planter.core.targeting import is_offered_openly, re_place, target_ready
+from planter.core.texts import SHORT_MAX, cut
 from planter.core.timeouts import timer_fired
 
 TARGETS_MAX = 1_000
@@ -419,20 +420,21 @@ def _only_unused_left(session: Session) -> bool:
 
 def _close_idle(step: Step, *, cancel: bool) -> None:
     session = step.session
+    reason = cut((session.reason if cancel else session.failing) or "session cancelled", SHORT_MAX)
     for index, phase in enumerate(session.phases):
         if phase.status in PHASE_TERMINAL or (phase.status in PHASE_OPEN and not phase.stands):
             continue
         phase_id = session.spec(index).id
         if cancel:
-            step.emit(e.PhaseCancelled(phase_id=phase_id, reason=session.reason or "session cancelled"))
+            step.emit(e.PhaseCancelled(phase_id=phase_id, reason=reason))
         elif session.may_start(index):
             continue
         elif phase.status is PhaseStatus.BACKING_OFF:
-            message = f"{phase.reason} (no further attempt: {session.failing})"
+            message = f"{phase.reason} (no further attempt: {reason})"
             step.emit(e.PhaseFailed(phase_id=phase_id, attempt=phase.attempt, message=message))
             call_handler(step, index, reason=message)
         else:
-            step.emit(e.PhaseSkipped(phase_id=phase_id, reason=str(session.failing), left_out=True))
+            step.emit(e.PhaseSkipped(phase_id=phase_id, reason=reason, left_out=True))
 
 
 def _close_unsettled(step: Step) -> None:
@@ -442,7 +444,7 @@ def _close_unsettled(step: Step) -> None:
         return
     for index, phase in enumerate(session.phases):
         if phase.status is PhaseStatus.PENDING:
-            reason = str(session.failing)
+            reason = cut(str(session.failing), SHORT_MAX)
             step.emit(e.PhaseSkipped(phase_id=session.spec(index).id, reason=reason, left_out=True))
 
 

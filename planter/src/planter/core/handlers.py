@@ -12,9 +12,8 @@ from planter.core import events as e
 from planter.core import inputs as i
 from planter.core.plan import Handler
 from planter.core.step import Step
+from planter.core.texts import TEXT_MAX, cut
 
-TEXT_MAX = 4_000
-"""Characters of a handler's message, or of a failure's, that are passed on; the manifest has all of it."""
 PAIRS_MAX = 50
 """Labels, or addressees, of a handler that are passed on."""
 VALUE_MAX = 500
@@ -44,7 +43,7 @@ def call_out(step: Step, index: int, outcome: str, handler: Handler, reason: str
             revision=session.revision,
             attempt=session.phases[index].attempt,
             outcome=outcome,
-            reason=_cut(reason) if reason is not None else None,
+            reason=cut(reason) if reason is not None else None,
             message=_bounded(handler.message),
             labels=_few(handler.labels),
             notify=_few(handler.notify),
@@ -73,15 +72,11 @@ def _bounded(lines: Iterable[str]) -> tuple[str, ...]:
     for line in lines:
         if left <= 0:
             break
-        found.append(_cut(line, left))
+        found.append(cut(line, left))
         left -= len(line) + 1
     return tuple(found)
 
 
 def _few(pairs: Mapping[str, str]) -> dict[str, str]:
     chosen = list(pairs.items())[:PAIRS_MAX]
-    return {_cut(key, VALUE_MAX): _cut(value, VALUE_MAX) for key, value in chosen}
-
-
-def _cut(text: str, most: int = TEXT_MAX) -> str:
-    return text if len(text) <= most else text[:most] + "..."
+    return {cut(key, VALUE_MAX): cut(value, VALUE_MAX) for key, value in chosen}

@@ -11,6 +11,7 @@ from planter.core.evolve import apply
 from planter.core.fleet import Fleet
 from planter.core.session import Session
 from planter.core.status import PHASE_OPEN
+from planter.core.texts import cut
 
 if TYPE_CHECKING:
     from planter.core.conditions import Reckoner
@@ -40,7 +41,7 @@ class Step:
 
     def refuse(self, sequence: int, code: str, text: str, problems: tuple[dict[str, Any], ...] = ()) -> None:
         """Answer an input with no."""
-        self.emit(e.InputRefused(input=sequence, code=code, text=text, problems=problems))
+        self.emit(e.InputRefused(input=sequence, code=code, text=cut(text), problems=problems))
 
     def repeated(self, sequence: int) -> None:
         """Answer an input that asks for what is so already."""

@@ -26,6 +26,7 @@ from planter.shell.outbox import CHANNELS
 from planter_protocol import assets, headers, messages, subjects
 from planter_protocol.codec import decode, encode, timestamp
 from planter_protocol.errors import InvalidMessage
+from planter_protocol.names import is_token
 from planter_protocol.reading import last_sequence
 
 log = structlog.get_logger(__name__)
@@ -140,7 +141,10 @@ class _Channel:
             except Exception as error:
                 what = str(error) or type(error).__name__
                 log.warning("notification.late", sequence=delivery.sequence, error=what, exc_info=True)
-                await self._again(delivery, _UNEXPECTED_SECONDS)
+                if delivery.delivered < self._notifier.config.tries:
+                    await self._again(delivery, _UNEXPECTED_SECONDS)
+                else:
+                    await self._done(delivery)
             finally:
                 self._held.pop(delivery.sequence, None)
 
@@ -151,6 +155,10 @@ class _Channel:
             log.warning("notification.unreadable", subject=delivery.subject, error=str(error))
             await self._done(delivery)
             return
+        if not is_token(notification.session_id) or not is_token(notification.id):
+            log.warning("notification.unreadable", subject=delivery.subject, error="it names no session")
+            await self._done(delivery)
+            return
         passing("notification.send")
         outcome = await self._notifier.send(notification)
         passing("notification.sent")
@@ -159,7 +167,7 @@ class _Channel:
             case Sent():
                 try:
                     await say("info", f"sent to {outcome.where}", "sent")
-                except (TimeoutError, NatsError) as error:  # to send it again would be worse
+                except Exception as error:  # to send it again would be worse
                     what = str(error) or type(error).__name__
                     log.warning("notification.unsaid", session=notification.session_id, error=what)
             case Later() if delivery.delivered < self._notifier.config.tries:

@@ -19,6 +19,10 @@ from planter_protocol.errors import InvalidMessage
 
 log = structlog.get_logger(__name__)
 
+FACTS_BYTES_MAX = 64 * 1024
+"""Of what a runtime says of itself, but for what it holds."""
+INFOS_BYTES_MAX = 768 * 1024
+LEASE_MS_MIN, LEASE_MS_MAX, SLOTS_MAX = 100, 24 * 3_600_000, 1_000_000
 _CHECK_SECONDS = 1.0
 _DEAF_MS = 4_000
 """A check that comes this late means that the process stood still."""
@@ -107,9 +111,11 @@ class FleetWatch:
                 self._sessions.runtime_lost(phase.runtime_id, phase.instance, "it was restarted")
 
     def infos(self) -> tuple[messages.RuntimeInfo, ...]:
-        """What the planner knows of each runtime."""
-        return tuple(
-            messages.RuntimeInfo(
+        """What the planner knows of each runtime, of as many as a message has room for."""
+        found: list[messages.RuntimeInfo] = []
+        size = 0
+        for beat in self._infos.values():
+            info = messages.RuntimeInfo(
                 runtime_id=beat.runtime_id,
                 state=beat.state,
                 slots=beat.slots,
@@ -121,8 +127,11 @@ class FleetWatch:
                 host=beat.host,
                 version=beat.version,
             )
-            for beat in self._infos.values()
-        )
+            size += len(encode(info)) + 1
+            if size > INFOS_BYTES_MAX:
+                break
+            found.append(info)
+        return tuple(found)
 
     async def _on_heartbeat(self, message: Msg) -> None:
         parsed = subjects.parse_runtime(message.subject)
@@ -134,6 +143,10 @@ class FleetWatch:
         if parsed is None or parsed[0] != beat.runtime_id:
             log.warning("runtime.wrong_name", subject=message.subject, runtime=beat.runtime_id)
             return
+        if len(encode((beat.labels, beat.handlers, beat.executors, beat.capabilities))) > FACTS_BYTES_MAX:
+            log.warning("runtime.too_large", runtime=beat.runtime_id, bytes_max=FACTS_BYTES_MAX)
+            return
+        beat = _within_bounds(beat)
         known = self._fleet.runtimes.get(beat.runtime_id)
         if known is not None and known.instance != beat.instance:
             self._lose(beat.runtime_id, known.instance, "it was restarted")
@@ -203,6 +216,14 @@ class FleetWatch:
         self._fleet.remove(runtime_id)
         self._leases.pop(runtime_id, None)
         self._infos.pop(runtime_id, None)
+
+
+def _within_bounds(beat: messages.Heartbeat) -> messages.Heartbeat:
+    """Numbers as a runtime can mean them: what a stranger says must not last for ever."""
+    lease, slots = min(max(beat.lease_ms, LEASE_MS_MIN), LEASE_MS_MAX), min(max(beat.slots, 0), SLOTS_MAX)
+    if (lease, slots) == (beat.lease_ms, beat.slots):
+        return beat
+    return msgspec.structs.replace(beat, lease_ms=lease, slots=slots)
 
 
 def _runtime(beat: messages.Heartbeat) -> Runtime:

@@ -27,7 +27,7 @@ from planter.shell.clock import Clock
 from planter.shell.entry import Entry
 from planter.shell.failpoints import passing
 from planter.shell.inputs import InputReader
-from planter.shell.intake import Delivery
+from planter.shell.intake import POISON_DELIVERIES, STRANGER_DELIVERIES, Delivery
 from planter.shell.journal import Fenced, Journal, JournalBroken, Unwritable
 from planter.shell.partitions import partition_of
 from planter.shell.perform import Performer
@@ -48,12 +48,9 @@ IDLE_KEPT = 256
 IDLE_PHASES_KEPT = 200_000
 """And with so many phases in all, unless it is only one."""
 _RETRY_SECONDS = 0.5
-STRANGER_DELIVERIES = 2
-"""An input for a session without a journal may be in a race with its start for as many deliveries."""
 UNHEARD_MS = 10_000
 """What a runtime has taken this long ago and does not name in its heartbeat is asked for again."""
-POISON_DELIVERIES = 5
-"""An input that breaks a step this often goes to the dead letters; the session goes on."""
+BROKEN_MS = 30_000  # until a session that breaks its steps is tried again
 
 
 class Surroundings(Protocol):
@@ -509,9 +506,12 @@ class SessionHost:
             self._waiting.pop(session.id, None)
         due = session.next_due()
         if due is not None and due != entry.due:
-            entry.due = due
-            heapq.heappush(self._timers, (due, session.id))
-            self._timer_set.set()
+            self._wake_at(entry, due)
+
+    def _wake_at(self, entry: Entry, due: int) -> None:
+        entry.due = due
+        heapq.heappush(self._timers, (due, entry.id))
+        self._timer_set.set()
 
     async def _load(self, entry: Entry) -> None:
         """Read the session from its journal and say again what may have been lost with its last planner."""
@@ -562,15 +562,16 @@ class SessionHost:
         self._count(entry.id, {})
 
     async def _broken(self, entry: Entry, reason: str) -> None:
-        """A step raised what it must not: our bug, or a torn journal. No other session may suffer from it."""
+        """A step raised what it must not: our bug, or a torn journal. No other session may suffer."""
         self._drop(entry)
         broken = [delivery for _, delivery in entry.deliveries]
         entry.deliveries.clear()  # those that are not buried come again, as they are not acknowledged
         entry.inputs.clear()
         self._land(entry, *broken)
-        for delivery in broken:
-            if delivery.delivered >= POISON_DELIVERIES:
-                await self._around.bury(delivery, reason)
+        for delivery in [one for one in broken if one.delivered >= POISON_DELIVERIES]:
+            await self._around.bury(delivery, reason)
+        if self.owns(entry.id):  # no input may come any more, and its timers are gone with its state
+            self._wake_at(entry, self._clock.now_ms() + BROKEN_MS)
 
     def _settle_idle(self, entry: Entry) -> None:
         """Nothing more is done for the entry now: it may have become one to forget."""

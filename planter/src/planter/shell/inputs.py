@@ -1,6 +1,6 @@
 """From messages of the input stream to inputs of the core: where wire words become core words."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 import structlog
@@ -8,6 +8,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
 from planter.core import inputs as i
+from planter.core.texts import SHORT_MAX, TEXT_MAX, cut
 from planter.shell.addresses import refused_addresses
 from planter.shell.intake import Delivery
 from planter.shell.keys import DispatchKey
@@ -19,6 +20,7 @@ from planter_protocol.errors import InvalidMessage, ProtocolError
 log = structlog.get_logger(__name__)
 
 RESULT_BYTES_MAX = 64 * 1024
+_YEARS = range(1970, 9_999)
 
 
 class Forged(InvalidMessage):
@@ -60,10 +62,10 @@ class InputReader:
                         sequence=delivery.sequence,
                         verb=control.command,
                         phase_id=control.phase_id,
-                        reason=control.reason,
+                        reason=_bounded(control.reason),
                         by=control.by,
                         comment=control.comment,
-                        plan_digest=control.plan_digest,
+                        plan_digest=_bounded(control.plan_digest, SHORT_MAX),
                         data=_copied(control.data),
                     )
                 ]
@@ -127,17 +129,17 @@ class InputReader:
             fenced=self._fenced(session_id, ack),
             attempt=ack.attempt or 0,
             fence=ack.fence or 0,
-            runtime_id=ack.runtime_id,
+            runtime_id=_bounded(ack.runtime_id, SHORT_MAX),
             accepted=ack.accepted,
             queued=ack.queued,
             retry_after_ms=ack.retry_after_ms,
-            reason=ack.reason,
+            reason=_bounded(ack.reason),
         )
 
     def _report(self, session_id: str, sequence: int, report: messages.Report) -> i.AnyInput:
         fenced = self._fenced(session_id, report)
         attempt, fence = report.attempt or 0, report.fence or 0
-        common = (report.phase_id, fenced, attempt, fence, report.runtime_id)
+        common = (report.phase_id, fenced, attempt, fence, _bounded(report.runtime_id, SHORT_MAX))
         match report.status:
             case "running":
                 return i.ReportRunning(*common, sequence=sequence, started=_ms(report.started))
@@ -162,12 +164,12 @@ class InputReader:
                 return i.ReportFailed(
                     *common,
                     sequence=sequence,
-                    message=failure.message,
-                    kind=failure.kind,
+                    message=cut(failure.message),
+                    kind=_bounded(failure.kind, SHORT_MAX),
                     retryable=failure.retryable,
                 )
             case "cancelled":
-                message = report.error.message if report.error else None
+                message = cut(report.error.message) if report.error else None
                 return i.ReportCancelled(*common, sequence=sequence, message=message)
             case "heartbeat":
                 try:
@@ -178,6 +180,10 @@ class InputReader:
                 return i.ReportHeartbeat(
                     *common, sequence=sequence, started=_ms(report.started), details=details
                 )
+
+
+def _bounded(text: str | None, most: int = TEXT_MAX) -> str | None:
+    return None if text is None else cut(text, most)
 
 
 def _copied(given: msgspec.Raw | msgspec.UnsetType) -> msgspec.Raw | msgspec.UnsetType:
@@ -202,6 +208,7 @@ def _ms(time: str | None) -> int | None:
     if time is None:
         return None
     try:
-        return int(datetime.fromisoformat(time).timestamp() * 1000)
-    except ValueError:
+        found = datetime.fromisoformat(time).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
+    return int(found.timestamp() * 1000) if found.year in _YEARS else None

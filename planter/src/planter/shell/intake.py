@@ -16,6 +16,10 @@ from planter_protocol.inline import subscribe_inline
 
 log = structlog.get_logger(__name__)
 
+STRANGER_DELIVERIES = 2
+"""An input for a session without a journal may be in a race with its start for as many deliveries."""
+POISON_DELIVERIES = 5
+"""An input that breaks a step this often goes to the dead letters; the session goes on."""
 _CREDIT = 128
 _PULL_BYTES_MAX = 8 * 1024 * 1024
 _FULL_SECONDS = 0.01

@@ -38,13 +38,14 @@ from planter_protocol import assets, headers, subjects
 from planter_protocol.client import load_object, store_object
 from planter_protocol.codec import timestamp
 from planter_protocol.confirming import Confirmed
-from planter_protocol.errors import InvalidMessage
 from planter_protocol.names import random_token
 from planter_protocol.reading import Stored, last_message, message_at, read_subject
 
 log = structlog.get_logger(__name__)
 
 RECORD_BYTES_MAX = 512 * 1024
+RECORD_BYTES_LIMIT = 1000 * 1024
+"""Of one event, as the server takes no message of more than 1 MiB."""
 PLAN_INLINE_BYTES_MAX = 128 * 1024
 RECORD_VERSION = 1
 _APPEND_SECONDS = 2.0
@@ -83,6 +84,10 @@ class Fenced(Exception):
 
 class Unwritable(Exception):
     """The journal does not answer; nothing was decided. Try again later."""
+
+
+class RecordTooLarge(Exception):
+    """One event is larger than a message may be: trying again would not help."""
 
 
 class JournalBroken(Exception):
@@ -202,8 +207,11 @@ class Journal:
                 plans = [event for event in applied.events if isinstance(event, PlanApplied)]
                 graph = await graph_apart(await self._plan_of(plans[-1]))
             restore(session, snapshot, graph)
-        except (ValueError, IndexError, InvalidMessage) as error:
-            log.info("snapshot.ignored", session=session.id, reason=str(error))
+        except (NatsError, TimeoutError):
+            raise  # the server's trouble: the journal cannot be read now either
+        except Exception as error:  # whatever it is: the journal has everything
+            log.info("snapshot.ignored", session=session.id, reason=str(error) or type(error).__name__)
+            vars(session).update(vars(Session(session.id)))
 
     async def _record_at(
         self, session_id: str, sequence: int, number: int | None = None, record_id: str | None = None
@@ -234,6 +242,8 @@ class Journal:
 
     async def _append(self, session_id: str, before: Appended, data: bytes) -> Appended:
         subject = subjects.journal(session_id)
+        if len(data) > RECORD_BYTES_LIMIT:
+            raise RecordTooLarge(f"a record of {session_id} would have {len(data):,} bytes")
         record_id = f"{session_id}/{before.sequence}/{self._planner_id}/{self._life}-{next(self._appends)}"
         for pause in (*_PAUSES, None):
             try:

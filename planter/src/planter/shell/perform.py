@@ -26,6 +26,7 @@ from planter_protocol import assets, messages, subjects
 from planter_protocol.codec import encode, timestamp
 from planter_protocol.errors import ProtocolError
 from planter_protocol.matching import LabelConstraint
+from planter_protocol.names import is_token
 
 log = structlog.get_logger(__name__)
 
@@ -161,6 +162,8 @@ class Performer:
         )
 
     async def _cancel(self, session: Session, effect: f.CancelAttempt) -> None:
+        if not is_token(effect.runtime_id):
+            return  # who has taken an open offer may have any name, and then hears nothing of us
         message = messages.RuntimeControl(
             command="cancel",
             session_id=session.id,

@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 QUEUE = "planter"
 """One planner of all answers each request."""
 
+REPLY_BYTES_MAX = 1000 * 1024
+"""The server takes no message of more than 1 MiB."""
 _REFUSAL_START = b'{"error":'
 _SERVICE_CODES = {
     "request.invalid": "400",
@@ -90,6 +92,8 @@ class Queries:
             except Exception:
                 log.exception("query.broken", subject=message.subject)
                 reply = _refusal("planner.broken", "the planner failed on this request; its log says why")
+            if len(reply) > REPLY_BYTES_MAX:
+                reply = _refusal("reply.too_large", f"the answer has {len(reply):,} bytes")
             if not reply.startswith(_REFUSAL_START):
                 await self._nc.publish(message.reply, reply)
                 endpoint.count(since)

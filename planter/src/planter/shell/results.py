@@ -11,12 +11,14 @@ import msgspec
 import structlog
 from anyio.abc import TaskGroup
 from nats.aio.client import Client
-from nats.errors import Error as NatsError
 
 from planter.core import effects as f
 from planter.core.inputs import LookedUp
 from planter.core.large import may_be_large
-from planter_protocol import ProtocolError, assets
+from planter_protocol import assets
+from planter_protocol.artifacts import INLINE_RESULT_BYTES_MAX
+from planter_protocol.codec import free_json
+from planter_protocol.errors import InvalidMessage
 from planter_protocol.reading import last_message
 
 log = structlog.get_logger(__name__)
@@ -75,7 +77,7 @@ class Results:
             try:
                 async with asyncio.timeout(_ANSWER_SECONDS):
                     answer = await self._find(effect)
-            except (TimeoutError, NatsError, ProtocolError, msgspec.DecodeError) as error:
+            except Exception as error:  # whatever it is, there is no earlier result
                 text = str(error) or type(error).__name__
                 log.warning("result.unknown", session=session_id, phase=effect.phase_id, error=text)
             self._tell(session_id, answer)
@@ -85,6 +87,10 @@ class Results:
         if stored is None or "KV-Operation" in stored.headers:
             return LookedUp(phase_id=effect.phase_id, key=effect.key)
         kept = _decoder.decode(stored.data)
+        if kept.result is not msgspec.UNSET:
+            free_json(bytes(kept.result), "earlier result")
+            if len(bytes(kept.result)) > INLINE_RESULT_BYTES_MAX:
+                raise InvalidMessage("earlier result", "it is too large")
         return LookedUp(
             phase_id=effect.phase_id, key=effect.key, result=kept.result, source=kept.source, made=kept.made
         )

@@ -22,7 +22,6 @@ from planter.core.snapshot import Snapshot, decode, encode, take
 from planter.core.status import SESSION_TERMINAL
 from planter.shell.failpoints import passing
 from planter_protocol import assets, headers
-from planter_protocol.errors import ProtocolError
 from planter_protocol.names import random_token
 from planter_protocol.reading import last_message, read_subject
 
@@ -37,6 +36,8 @@ _PHASES_AN_EVENT = 2
 _THREAD_FROM_PHASES = 2_000
 _CHUNK_BYTES = 512 * 1024
 _FORMAT = 1
+STATE_BYTES_MAX = 256 * 1024 * 1024
+"""No state is so large: a bomb."""
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
@@ -114,7 +115,7 @@ class Snapshots:
         try:
             data = await self._fetch(session_id)
             found = unpack(data) if data is not None else None
-        except (ValueError, zlib.error, ProtocolError, NatsError) as error:
+        except Exception as error:  # whatever it is: the journal has everything
             log.info("snapshot.ignored", session=session_id, reason=str(error) or type(error).__name__)
             return None
         if found is not None:
@@ -172,7 +173,11 @@ def unpack(data: bytes) -> Snapshot:
         raise ValueError(f"format {envelope.format}")
     if hashlib.sha256(envelope.state).digest() != envelope.sha256:
         raise ValueError("the checksum is another")
-    return decode(zlib.decompress(envelope.state))
+    unpacking = zlib.decompressobj()
+    state = unpacking.decompress(envelope.state, STATE_BYTES_MAX)
+    if not unpacking.eof:
+        raise ValueError(f"it has more than {STATE_BYTES_MAX:,} bytes, or is cut off")
+    return decode(state)
 
 
 def _is_due(session: Session, progress: Progress) -> bool:

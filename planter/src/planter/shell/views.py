@@ -7,7 +7,7 @@ import msgspec
 from planter.core.gate import is_gate
 from planter.core.placement import described_rules
 from planter.core.plan import PhaseSpec
-from planter.core.session import PhaseState, Session
+from planter.core.session import Session
 from planter.core.status import PHASE_TERMINAL, PhaseStatus, SessionStatus
 from planter.core.step import full_limit, waits_for
 from planter.shell.gates import gate_of, reason_of
@@ -26,7 +26,7 @@ def session_state(session: Session, offset: int = 0) -> messages.SessionState:
     index = max(0, offset)
     while index < len(session.phases) and len(phases) < PAGE_PHASES and size < PAGE_RESULT_BYTES:
         phases.append(_phase(session, index))
-        size += _size(session.phases[index]) + len(session.phases[index].reason or "")
+        size += _size(phases[-1])
         index += 1
     return messages.SessionState(
         session_id=session.id,
@@ -98,9 +98,12 @@ def _busy(spec: PhaseSpec) -> str:
     return "every matching runtime is busy" + (f": it takes {spec.slots} slots" if spec.slots > 1 else "")
 
 
-def _size(phase: PhaseState) -> int:
+def _size(phase: messages.PhaseState) -> int:
+    """Bytes of all that has no bound of its own."""
     size = 0 if phase.result is msgspec.UNSET else len(bytes(phase.result))
-    return size + (0 if phase.gate is None else len(encode(gate_of(phase))))
+    size += 0 if phase.gate is None else len(encode(phase.gate))
+    size += 0 if phase.reason is None else len(phase.reason.encode())
+    return size + sum(len(name) + 3 for names in (phase.needs, phase.waits_for) for name in names)
 
 
 def _time(milliseconds: int) -> str | None:
