@@ -19,7 +19,7 @@ from planter_protocol.errors import InvalidMessage
 
 log = structlog.get_logger(__name__)
 
-FACTS_BYTES_MAX = 64 * 1024
+FACTS_BYTES_MAX = 128 * 1024
 """Of what a runtime says of itself, but for what it holds."""
 INFOS_BYTES_MAX = 768 * 1024
 LEASE_MS_MIN, LEASE_MS_MAX, SLOTS_MAX = 100, 24 * 3_600_000, 1_000_000

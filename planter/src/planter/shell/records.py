@@ -125,7 +125,8 @@ class RecordWriter:
                 return False
             else:
                 there = _read(record.session_id, found.data or b"")
-                self._known[record.session_id] = int(found.seq or 0), there.sequence if there else 0
+                included = 0 if there is None else there.sequence
+                self._known[record.session_id] = int(found.seq or 0), included
         return False
 
 
