@@ -128,7 +128,7 @@ def violations(world: World, scenario: Scenario) -> list[str]:
 def _has_time(world: World, session: Session) -> bool:
     """Whether it waits until a point in time that has not come, as some planner's clock has it."""
     now = WALL_CLOCK * 1_000 + world.loop.now * 1_000
-    clocks = [now + node.process.skew_at_first_ms for node in world.planners.values()]
+    clocks = [now + node.process.skew_least_ms for node in world.planners.values()]
     return any(
         phase.stands
         and phase.gate is not None

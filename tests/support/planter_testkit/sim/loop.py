@@ -26,8 +26,13 @@ class Process:
         self.parked: list[asyncio.Handle] = []
         #: Added to the wall clock, in milliseconds.
         self.skew_ms = 0
-        #: The same when it began: it takes the time of day then, and counts from there.
-        self.skew_at_first_ms = 0
+        #: The least that it has been. A planner takes the time of day when it has connected, and counts from
+        #: there: which of its clocks that was, nobody knows who was not there.
+        self.skew_least_ms = 0
+
+    def set_clock(self, skew_ms: int) -> None:
+        """Its wall clock is set."""
+        self.skew_ms, self.skew_least_ms = skew_ms, min(self.skew_least_ms, skew_ms)
 
 
 PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)

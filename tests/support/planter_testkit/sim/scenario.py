@@ -360,7 +360,7 @@ class Scenario:
 
     def _jump_clock(self) -> None:
         if (node := self._someone()) is not None:
-            node.process.skew_ms = self.draw.choice(SKEWS_MS)
+            node.process.set_clock(self.draw.choice(SKEWS_MS))
             self.world.note(f"clock of {node.process.name} is set {node.process.skew_ms / 1000} s ahead")
 
 

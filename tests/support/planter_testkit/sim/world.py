@@ -147,7 +147,7 @@ class World:
 
     def _spawn(self, name: str, life: str, run: Callable[[Node], Coroutine[Any, Any, None]]) -> Node:
         process = Process(life)
-        process.skew_ms = process.skew_at_first_ms = self.skews.get(name, 0)
+        process.skew_ms = process.skew_least_ms = self.skews.get(name, 0)
         context = contextvars.copy_context()
         context.run(PROCESS.set, process)
         node = Node(name, process, context.run(self._connection, life))
