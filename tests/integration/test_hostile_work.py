@@ -22,6 +22,10 @@ runtime = Runtime()
 async def exits(ctx):
     sys.exit("as a program would")
 
+@runtime.handler(do="interrupt")
+async def interrupts(ctx):
+    raise KeyboardInterrupt
+
 @runtime.handler(do="cancelled")
 async def cancelled(ctx):
     task = asyncio.ensure_future(asyncio.sleep(60))
@@ -59,7 +63,7 @@ def children(pid: int) -> list[str]:
 
 async def test_a_handler_can_end_its_attempt_and_never_its_runtime(tmp_path: Path) -> None:
     (tmp_path / "handlers.py").write_text(HANDLERS)
-    names = ("exit", "cancelled", "name", "deep", "well")
+    names = ("exit", "interrupt", "cancelled", "name", "deep", "well")
     async with planner_and_runtime(tmp_path, "--module", "handlers.py") as (planner, runtime):
         asked = [target(one, labels={"do": one}, heartbeatMs=60_000) for one in names]
         await planner.offer("r1", *asked)
@@ -69,6 +73,7 @@ async def test_a_handler_can_end_its_attempt_and_never_its_runtime(tmp_path: Pat
     told = {one: reports[one]["error"]["message"] for one in names[:-1]}
     assert told == {
         "exit": "the handler raised SystemExit",
+        "interrupt": "the handler raised KeyboardInterrupt",
         "cancelled": "the handler raised CancelledError",
         "name": "ValueError: bad file ?",
         "deep": "the result cannot be used as JSON: objects and lists are more than 100 deep",
@@ -152,6 +157,30 @@ async def test_orphans_that_end_by_themselves_leave_no_zombies(tmp_path: Path) -
     assert left == ["S"]  # the guard
 
 
+async def test_a_limit_is_named_when_the_shell_has_gone_on_after_it(tmp_path: Path) -> None:
+    run = {"shell": "dd if=/dev/zero of=big bs=1M count=5; exit $?", "limits": {"fileSize": 1024 * 1024}}
+    async with planner_and_runtime(tmp_path) as (planner, _):
+        await planner.offer("r1", target("a", run))
+        report = await planner.report("a")
+
+    assert report["error"]["kind"] == "limit"
+    assert "limits.fileSize" in report["error"]["message"]
+
+
+async def test_a_secret_is_in_no_name_and_in_no_line_of_json(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text('tok\u00e9n"1')
+    script = "import json, os; [print(json.dumps(os.environ['T'], ensure_ascii=x)) for x in (True, False)]"
+    named = {"shell": 'echo x > "$PLANTER_ARTIFACTS/$T"', "secrets": {"T": "t"}}
+    said = {"exec": ["python", "-c", script], "secrets": {"T": "t"}}
+    async with planner_and_runtime(tmp_path, "--secret", f"t={tmp_path}/token") as (planner, _):
+        await planner.offer("r1", target("named", named), target("said", said))
+        refused = await planner.report("named")
+        await planner.report("said")
+
+    assert refused["error"]["message"] == "an artifact's name holds a secret"
+    assert planner.output("said", "stdout") == ['"***"', '"***"']
+
+
 async def test_starts_that_fail_leave_no_descriptors(tmp_path: Path) -> None:
     def descriptors(runtime: RuntimeProcess) -> int:
         return len(list(Path(f"/proc/{runtime.process.pid}/fd").iterdir()))
@@ -162,6 +191,7 @@ async def test_starts_that_fail_leave_no_descriptors(tmp_path: Path) -> None:
         {"python": "work:f", "venv": "z" * 300},
         {"exec": ["/nowhere/at/all"]},
         {"exec": ["/" + "x" * 300]},
+        {"shell": 'mkdir "$PLANTER_RESULT"'},
     ]
     async with planner_and_runtime(tmp_path) as (planner, runtime):
         await planner.offer("r1", *(target(f"first{n}", run) for n, run in enumerate(bad)))
@@ -176,4 +206,4 @@ async def test_starts_that_fail_leave_no_descriptors(tmp_path: Path) -> None:
             while descriptors(runtime) > before:
                 await asyncio.sleep(0.01)
 
-    assert {report["error"]["kind"] for report in reports} == {"refused"}
+    assert [report["error"]["kind"] for report in reports] == ["refused"] * 5 + ["exception"]

@@ -81,6 +81,7 @@ async def test_a_program_leaves_its_result_in_a_file(tmp_path, isolation) -> Non
         ('echo nonsense > "$PLANTER_RESULT"', "it is not JSON: "),
         ('ln -s /etc/passwd "$PLANTER_RESULT"', "Too many levels of symbolic links"),
         ('mkfifo "$PLANTER_RESULT"', "it is no file"),
+        ('mkdir "$PLANTER_RESULT"', "it is no file"),
         (
             """{ printf '"'; head -c 16777216 /dev/zero | tr '\\0' x; printf '"'; } > "$PLANTER_RESULT" """,
             "the result has 16,777,218 bytes as JSON",

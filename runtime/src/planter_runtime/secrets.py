@@ -4,6 +4,7 @@ They are read anew for each attempt, given to its work only, and masked in all t
 else of Planter ever has them: a manifest is stored, and a journal is read by many.
 """
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -102,7 +103,11 @@ class Mask:
     def hide(self, secret: str) -> None:
         """From now on; each line of it by itself, as logs are made of lines."""
         parts = {secret, *secret.splitlines()}
-        self._values += [part for part in parts if len(part.strip()) >= MASKED_LENGTH_MIN]
+        parts = {part for part in parts if len(part.strip()) >= MASKED_LENGTH_MIN}
+        # As JSON has them, too: many programs log nothing else.
+        self._values += parts.union(
+            json.dumps(part, ensure_ascii=is_ascii)[1:-1] for part in parts for is_ascii in (True, False)
+        )
         self._values.sort(key=len, reverse=True)  # one may be a part of another
 
     def text(self, text: str) -> str:

@@ -115,6 +115,8 @@ class Store:
             execution.log.say(f"no file matches {pattern!r} of x-run.artifacts", "warning")
         try:
             for name, source in list(artifacts.sources.items()):
+                if execution.log.mask.text(name) != name:
+                    return failed("an artifact's name holds a secret", "artifact", retryable=False)
                 await self._keep(execution, name, source)
         except (ProtocolError, NatsError, TimeoutError, OSError) as error:
             return failed(f"an artifact cannot be kept: {_shown(error)}", "artifact")

@@ -59,8 +59,8 @@ class HandlerExecutor:
             return _outcome(await _in_thread(execution, lambda: handler.function(*by_place, **by_name)))
         except Exception as error:
             return _failure(error, log)
-        except SystemExit:
-            return failed("the handler raised SystemExit", "exception")
+        except (SystemExit, KeyboardInterrupt) as error:
+            return failed(f"the handler raised {type(error).__name__}", "exception")
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is None or task.cancelling():
                 raise

@@ -266,7 +266,7 @@ def outcome_of(status: int, program: str, limits: Limits) -> Outcome:
     """What the exit status of a program means; negative for a signal."""
     if status == 0:
         return Completed()
-    if (broken := limits.broken_by(status)) is not None:
+    if (broken := limits.broken_by(unwrapped(status))) is not None:  # of itself, or of what a shell has run
         return Failed(Failure(message=cut(f"{program} {broken}"), kind="limit"))
     if status > 0:
         message = f"{program} exited with code {status}"

@@ -148,10 +148,13 @@ def _read(path: Path) -> Outcome:
         return Completed()
     except OSError as error:
         return _unusable(str(error.strerror))
-    with os.fdopen(fd, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return _unusable("it is no file")
-        data = file.read(_READ_BYTES_MAX)
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            data = file.read(_READ_BYTES_MAX)
+    finally:
+        os.close(fd)
     if not data.strip():
         return Completed()
     try:
