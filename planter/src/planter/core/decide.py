@@ -442,9 +442,9 @@ def _close_unsettled(step: Step) -> None:
     session = step.session
     if any(session.counts[s] for s in (PhaseStatus.READY, PhaseStatus.BACKING_OFF, PhaseStatus.RUNNING)):
         return
+    reason = cut(str(session.failing), SHORT_MAX)
     for index, phase in enumerate(session.phases):
         if phase.status is PhaseStatus.PENDING:
-            reason = cut(str(session.failing), SHORT_MAX)
             step.emit(e.PhaseSkipped(phase_id=session.spec(index).id, reason=reason, left_out=True))
 
 

@@ -9,3 +9,8 @@ TEXT_MAX = 4_000
 def cut(text: str, most: int = TEXT_MAX) -> str:
     """The text, or its beginning and a mark."""
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def cut_if_any(text: str | None, most: int = TEXT_MAX) -> str | None:
+    """As ``cut``; nothing stays nothing."""
+    return None if text is None else cut(text, most)

@@ -150,13 +150,9 @@ class _Channel:
 
     async def _deal_with(self, delivery: Delivery) -> None:
         try:
-            notification = decode(delivery.data, messages.Notification)
+            notification = _read(delivery.data)
         except InvalidMessage as error:
             log.warning("notification.unreadable", subject=delivery.subject, error=str(error))
-            await self._done(delivery)
-            return
-        if not is_token(notification.session_id) or not is_token(notification.id):
-            log.warning("notification.unreadable", subject=delivery.subject, error="it names no session")
             await self._done(delivery)
             return
         passing("notification.send")
@@ -238,3 +234,11 @@ class _Channel:
     async def _again(self, delivery: Delivery, seconds: float) -> None:
         delay = msgspec.json.encode({"delay": int(seconds * 1e9)})
         await self._nc.publish(delivery.reply, b"-NAK " + delay)
+
+
+def _read(data: bytes) -> messages.Notification:
+    """A notification of a session; raises ``InvalidMessage`` for anything else."""
+    found = decode(data, messages.Notification)
+    if not is_token(found.session_id) or not is_token(found.id):
+        raise InvalidMessage("Notification", "it names no session")
+    return found

@@ -8,6 +8,7 @@ from email.utils import format_datetime
 
 import msgspec
 
+from planter.core.texts import cut
 from planter_protocol.messages import Notification
 
 SUBJECT_MAX = 150
@@ -25,7 +26,7 @@ def mail(notification: Notification, sender: str, recipients: tuple[str, ...]) -
     message["Date"] = format_datetime(datetime.fromisoformat(notification.at))
     message["Message-ID"] = f"<{notification.id}.planter@{sender.rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(_cut("\n".join(_body(notification)), BODY_MAX) + "\n")
+    message.set_content(cut("\n".join(_body(notification)), BODY_MAX) + "\n")
     return message
 
 
@@ -33,7 +34,7 @@ def slack(notification: Notification) -> bytes:
     """The body of a Slack incoming webhook; nothing that the manifest has becomes a link or a mention."""
     text = "\n".join(_body(notification))
     mark = _MARKS.get(notification.outcome, ":x:")
-    return msgspec.json.encode({"text": f"{mark} {_escaped(_cut(text, SLACK_MAX))}"})
+    return msgspec.json.encode({"text": f"{mark} {_escaped(cut(text, SLACK_MAX))}"})
 
 
 def document(notification: Notification) -> bytes:
@@ -69,8 +70,4 @@ def _escaped(text: str) -> str:
 
 def _line(text: str, most: int) -> str:
     """On one line, without anything that could end a header."""
-    return _cut("".join(letter if letter.isprintable() else " " for letter in text), most)
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[:most] + "..."
+    return cut("".join(letter if letter.isprintable() else " " for letter in text), most)

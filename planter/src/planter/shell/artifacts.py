@@ -29,8 +29,6 @@ ABANDONED_MS = 24 * 3600 * 1000
 may be stale (NATS: direct gets), and a session that is not in its journal yet must not lose anything."""
 _REQUEST_SECONDS = 5.0
 _KNOWN_MAX = 200_000
-
-
 _EMPTY = artifacts.digest_of(b"").partition(":")[2]
 """Of the one object that has no chunks."""
 

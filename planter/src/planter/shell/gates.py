@@ -1,11 +1,11 @@
 """What is told of phases that the planner decides itself, as a message."""
 
 from planter.core.session import PhaseState
+from planter.core.texts import SHORT_MAX, cut_if_any
 from planter_protocol.codec import timestamp
 from planter_protocol.gate import Gate, GateAnswer
 
 _ANSWERS_MAX = 20
-_COMMENT_MAX = 300
 
 
 def gate_of(phase: PhaseState) -> Gate | None:
@@ -26,18 +26,12 @@ def gate_of(phase: PhaseState) -> Gate | None:
                 by=one.by,
                 at=timestamp(one.at),
                 answer="approve" if one.approves else "reject",
-                comment=_cut(one.comment),
+                comment=cut_if_any(one.comment, SHORT_MAX),  # all of it is in the journal
             )
             for one in found.answers[-_ANSWERS_MAX:]
         ),
         more_answers=max(0, len(found.answers) - _ANSWERS_MAX),
     )
-
-
-def _cut(comment: str | None) -> str | None:
-    """All of it is in the journal."""
-    is_long = comment is not None and len(comment) > _COMMENT_MAX
-    return f"{comment[:_COMMENT_MAX]}..." if comment is not None and is_long else comment
 
 
 def reason_of(phase: PhaseState) -> str | None:

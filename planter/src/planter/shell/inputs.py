@@ -8,7 +8,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
 from planter.core import inputs as i
-from planter.core.texts import SHORT_MAX, TEXT_MAX, cut
+from planter.core.texts import SHORT_MAX, cut, cut_if_any
 from planter.shell.addresses import refused_addresses
 from planter.shell.intake import Delivery
 from planter.shell.keys import DispatchKey
@@ -62,10 +62,10 @@ class InputReader:
                         sequence=delivery.sequence,
                         verb=control.command,
                         phase_id=control.phase_id,
-                        reason=_bounded(control.reason),
+                        reason=cut_if_any(control.reason),
                         by=control.by,
                         comment=control.comment,
-                        plan_digest=_bounded(control.plan_digest, SHORT_MAX),
+                        plan_digest=cut_if_any(control.plan_digest, SHORT_MAX),
                         data=_copied(control.data),
                     )
                 ]
@@ -129,23 +129,23 @@ class InputReader:
             fenced=self._fenced(session_id, ack),
             attempt=ack.attempt or 0,
             fence=ack.fence or 0,
-            runtime_id=_bounded(ack.runtime_id, SHORT_MAX),
+            runtime_id=cut_if_any(ack.runtime_id, SHORT_MAX),
             accepted=ack.accepted,
             queued=ack.queued,
             retry_after_ms=ack.retry_after_ms,
-            reason=_bounded(ack.reason),
+            reason=cut_if_any(ack.reason),
         )
 
     def _report(self, session_id: str, sequence: int, report: messages.Report) -> i.AnyInput:
         fenced = self._fenced(session_id, report)
         attempt, fence = report.attempt or 0, report.fence or 0
-        common = (report.phase_id, fenced, attempt, fence, _bounded(report.runtime_id, SHORT_MAX))
+        common = (report.phase_id, fenced, attempt, fence, cut_if_any(report.runtime_id, SHORT_MAX))
         match report.status:
             case "running":
                 return i.ReportRunning(*common, sequence=sequence, started=_ms(report.started))
             case "complete":
                 try:
-                    result = _checked(report.result, RESULT_BYTES_MAX, "the result has")
+                    result = checked(report.result, RESULT_BYTES_MAX, "the result has")
                 except InvalidMessage as error:
                     # Told again it would be the same, and others have reported in the same message.
                     text = f"it is complete, and its result cannot be used: {error.reason}"
@@ -165,7 +165,7 @@ class InputReader:
                     *common,
                     sequence=sequence,
                     message=cut(failure.message),
-                    kind=_bounded(failure.kind, SHORT_MAX),
+                    kind=cut_if_any(failure.kind, SHORT_MAX),
                     retryable=failure.retryable,
                 )
             case "cancelled":
@@ -173,7 +173,7 @@ class InputReader:
                 return i.ReportCancelled(*common, sequence=sequence, message=message)
             case "heartbeat":
                 try:
-                    details = _checked(report.details, messages.DETAILS_BYTES_MAX, "the details have")
+                    details = checked(report.details, messages.DETAILS_BYTES_MAX, "the details have")
                 except InvalidMessage as error:
                     log.info("details.unusable", session=session_id, phase=report.phase_id, error=str(error))
                     details = msgspec.UNSET  # it goes on, whatever else it says
@@ -182,18 +182,15 @@ class InputReader:
                 )
 
 
-def _bounded(text: str | None, most: int = TEXT_MAX) -> str | None:
-    return None if text is None else cut(text, most)
-
-
 def _copied(given: msgspec.Raw | msgspec.UnsetType) -> msgspec.Raw | msgspec.UnsetType:
     """A copy, for the decoded view would keep the whole message alive; null says nothing."""
     return msgspec.UNSET if given is msgspec.UNSET or bytes(given) == b"null" else msgspec.Raw(bytes(given))
 
 
-def _checked(
+def checked(
     given: msgspec.Raw | msgspec.UnsetType, bytes_max: int, what: str
 ) -> msgspec.Raw | msgspec.UnsetType:
+    """JSON that a stranger has made, copied; raises ``InvalidMessage`` when it is too large or unreadable."""
     if given is msgspec.UNSET:
         return given
     data = bytes(given)  # a copy: the decoded view would keep the whole message alive

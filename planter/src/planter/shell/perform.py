@@ -157,7 +157,7 @@ class Performer:
                 runtime_id=phase.runtime_id,
                 reason=reason_of(phase),
                 by=self._planner_id,
-                gate=gate_of(phase) if phase.gate is not None else None,
+                gate=gate_of(phase),
             )
         )
 

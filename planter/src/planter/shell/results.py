@@ -15,10 +15,8 @@ from nats.aio.client import Client
 from planter.core import effects as f
 from planter.core.inputs import LookedUp
 from planter.core.large import may_be_large
+from planter.shell.inputs import RESULT_BYTES_MAX, checked
 from planter_protocol import assets
-from planter_protocol.artifacts import INLINE_RESULT_BYTES_MAX
-from planter_protocol.codec import free_json
-from planter_protocol.errors import InvalidMessage
 from planter_protocol.reading import last_message
 
 log = structlog.get_logger(__name__)
@@ -87,12 +85,9 @@ class Results:
         if stored is None or "KV-Operation" in stored.headers:
             return LookedUp(phase_id=effect.phase_id, key=effect.key)
         kept = _decoder.decode(stored.data)
-        if kept.result is not msgspec.UNSET:
-            free_json(bytes(kept.result), "earlier result")
-            if len(bytes(kept.result)) > INLINE_RESULT_BYTES_MAX:
-                raise InvalidMessage("earlier result", "it is too large")
+        result = checked(kept.result, RESULT_BYTES_MAX, "the earlier result has")
         return LookedUp(
-            phase_id=effect.phase_id, key=effect.key, result=kept.result, source=kept.source, made=kept.made
+            phase_id=effect.phase_id, key=effect.key, result=result, source=kept.source, made=kept.made
         )
 
 
