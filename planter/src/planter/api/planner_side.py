@@ -213,7 +213,7 @@ class PlannerSide:
         return await self.client.planner_info()
 
     async def planners(self) -> list[Planner]:
-        """All planners: each says twice a second that it is there."""
+        """All planners: each says twice a second that it is there, or is the only one and answers."""
         alive: dict[str, bool] = {}
 
         async def on_presence(message: Msg) -> None:

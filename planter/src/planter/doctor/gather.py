@@ -363,7 +363,7 @@ async def _alive(asker: Asker) -> tuple[tuple[str, ...], tuple[messages.Heartbea
         info = _read(answer, messages.PlannerInfo)
         if info is not None:
             planners[info.planner_id] = True
-    # Only when there is a planner, others may be there to wait for: each says so every half second.
+    # Only when there is a planner, others may be there to wait for: then each says so every half second.
     await asyncio.sleep(2 * BEAT_SECONDS if planners else _RUNTIME_SECONDS)
     for subscription in listening:
         await subscription.unsubscribe()

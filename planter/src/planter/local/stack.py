@@ -18,7 +18,7 @@ from planter_protocol import PlanClient, PlannerUnavailable
 READY_SECONDS = 15.0
 DRAIN_SECONDS = 5.0
 _POLL_SECONDS = 0.02
-_WATCH_SECONDS = 0.5
+_WATCH_SECONDS = 1.0
 _GRACE_SECONDS = 10.0
 _HTTP_SECONDS = 3.0
 _HTTP_TOLD_FILE = "dev.http"

@@ -35,6 +35,8 @@ SENDERS = 4
 """Notifications of one channel that a planner sends at the same time: a slow mail server delays mail only."""
 SEND_SECONDS = 30.0
 PAUSE_SECONDS_MAX = 600.0
+_PULL_SECONDS = 5.0
+"""Longer than for inputs: a notification may come some seconds later, and idle pulls cost time."""
 _ALIVE_SECONDS = 3.0
 _UNEXPECTED_SECONDS = 30.0
 _CONFIRM_SECONDS = 5.0
@@ -100,6 +102,7 @@ class _Channel:
             self._take,
             self._has_room,
             credit=SENDERS,
+            expires=_PULL_SECONDS,
         )
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(puller.run)

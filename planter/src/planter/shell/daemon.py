@@ -164,6 +164,7 @@ class Planner:
         )
         self._stopping = False
         self._assignment: Assignment | None = None
+        self._presence: Presence | None = None
         self._handover: Handover | None = None
         self._tasks: TaskGroup | None = None
         self._key = key
@@ -187,6 +188,7 @@ class Planner:
         self._handover = Handover(self._nc, tasks, self._host.owns, self._host.take_over)
         await self._handover.start()
         presence = Presence(self._nc, self.id, self._assignment.own, self._assignment.look_again)
+        self._presence = presence
         tasks.start_soon(self._host.run, tasks)
         tasks.start_soon(self._watch.run)
         tasks.start_soon(self._records.run)
@@ -220,6 +222,8 @@ class Planner:
         self._host.reconnected()
         if self._assignment is not None:
             self._assignment.reconnected()
+        if self._presence is not None:
+            self._presence.reconnected()
 
     async def _share_key(self) -> None:
         """See to it that the server has the key that we sign with."""

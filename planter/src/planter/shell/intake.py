@@ -26,7 +26,8 @@ _FULL_SECONDS = 0.01
 """Pause before it is looked again whether there is room for more."""
 _EXPIRES_SECONDS = 2.0
 """A planner that stands still keeps its pulls: until they expire, the server sends inputs to it."""
-_SILENT_SECONDS = 3.0
+_SILENT_SECONDS = 1.0
+"""A pull that is not answered so long after it should have expired was lost."""
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
@@ -52,12 +53,14 @@ class Puller:
         has_room: Callable[[], bool],
         *,
         credit: int = _CREDIT,
+        expires: float = _EXPIRES_SECONDS,
     ) -> None:
         self._nc = nc
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._on_delivery = on_delivery
         self._has_room = has_room
         self._credit_max = credit
+        self._expires = expires
         self._inbox = nc.new_inbox()
         self._credit = 0
         self._heard = 0.0
@@ -68,9 +71,10 @@ class Puller:
         """Pull until stopped."""
         subscription = await subscribe_inline(self._nc, self._inbox, self._on_message)
         loop = asyncio.get_running_loop()
+        patience = self._expires + _SILENT_SECONDS
         self._renew.set()
         while not self._stopping:
-            silent = loop.time() - self._heard > _SILENT_SECONDS
+            silent = loop.time() - self._heard > patience
             if silent:
                 self._credit = 0
             if self._renew.is_set() or silent:
@@ -81,7 +85,7 @@ class Puller:
                 self._heard = loop.time()
                 await self._pull()
             try:
-                async with asyncio.timeout(_SILENT_SECONDS):
+                async with asyncio.timeout(patience):
                     await self._renew.wait()
             except TimeoutError:
                 continue
@@ -100,7 +104,7 @@ class Puller:
     async def _pull(self) -> None:
         batch = self._credit_max - self._credit
         self._credit = self._credit_max
-        request = {"batch": batch, "expires": int(_EXPIRES_SECONDS * 1e9), "max_bytes": _PULL_BYTES_MAX}
+        request = {"batch": batch, "expires": int(self._expires * 1e9), "max_bytes": _PULL_BYTES_MAX}
         if batch > 0:
             await self._nc.publish(self._subject, msgspec.json.encode(request), reply=self._inbox)
 

@@ -1,4 +1,7 @@
-"""Which planners are alive: each says so twice a second; silence for a second and a half means gone."""
+"""Which planners are alive: each says so twice a second; silence for a second and a half means gone.
+
+A planner that knows of no other has nobody who would miss it: it says so seldom, and at once when one comes.
+"""
 
 from collections.abc import Callable
 
@@ -16,6 +19,7 @@ from planter_protocol.errors import InvalidMessage
 log = structlog.get_logger(__name__)
 
 BEAT_SECONDS = 0.5
+ALONE_SECONDS = 2.0
 GONE_MS = 1_500
 
 
@@ -35,6 +39,7 @@ class Presence:
         self._on_gone = on_gone
         self._members: dict[str, int] = {}
         self._owned: frozenset[int] = frozenset()
+        self._hurry = anyio.Event()
 
     async def start(self) -> None:
         """Listen, say that we are there, and own what falls to us until others are heard of."""
@@ -45,7 +50,9 @@ class Presence:
     async def run(self) -> None:
         """Say it again and forget the silent, until cancelled."""
         while True:
-            await anyio.sleep(BEAT_SECONDS)
+            with anyio.move_on_after(BEAT_SECONDS if self._members else ALONE_SECONDS):
+                await self._hurry.wait()
+            self._hurry = anyio.Event()
             await self._say()
             now = monotonic_ms()
             gone = [member for member, seen in self._members.items() if now - seen > GONE_MS]
@@ -55,6 +62,10 @@ class Presence:
             self._update()
             if gone:
                 self._on_gone()
+
+    def reconnected(self) -> None:
+        """Others may have missed us while the server was away."""
+        self._hurry.set()
 
     async def leave(self) -> None:
         """Say that we go, so that the others take over at once."""
@@ -81,7 +92,7 @@ class Presence:
         self._members[presence.planner_id] = monotonic_ms()
         if newcomer:
             log.info("planner.seen", planner=presence.planner_id)
-            await self._say()  # it should not wait half a second for us
+            self._hurry.set()  # it should not wait for us
             self._update()
 
     def _update(self) -> None:

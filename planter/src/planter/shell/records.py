@@ -41,6 +41,7 @@ class RecordWriter:
         #: Revision of the record in the bucket and the journal sequence that it includes, as far as we know.
         self._known: dict[str, tuple[int, int]] = {}
         self._dirty: dict[str, _Facts] = {}
+        self._is_dirty = anyio.Event()
 
     async def update(self, session: Session, *, anew: bool = False) -> None:
         """Take note of a session's new state; returns when a change that recovery needs is stored.
@@ -57,13 +58,13 @@ class RecordWriter:
         key = (session.status.value, session.revision)
         record = _facts(session)
         if self._tried.get(session.id) == key:
-            self._dirty[session.id] = record
+            self._write_later(record)
             return
         self._dirty.pop(session.id, None)
         self._tried[session.id] = key
         passing("record.write")
         if not await self._put(record):
-            self._dirty[session.id] = record
+            self._write_later(record)
         passing("record.written")
 
     def has(self, session: Session) -> bool:
@@ -91,11 +92,17 @@ class RecordWriter:
     async def run(self) -> None:
         """Write what has changed, a few times a second, until cancelled."""
         while True:
+            await self._is_dirty.wait()
             await anyio.sleep(_REFRESH_SECONDS)
+            self._is_dirty = anyio.Event()
             dirty, self._dirty = self._dirty, {}
             for record in dirty.values():
                 if not await self._put(record):
-                    self._dirty.setdefault(record.session_id, record)
+                    self._write_later(self._dirty.get(record.session_id, record))
+
+    def _write_later(self, record: "_Facts") -> None:
+        self._dirty[record.session_id] = record
+        self._is_dirty.set()
 
     async def _put(self, record: "_Facts") -> bool:
         """Whether the bucket has this record now, or one that includes more."""
