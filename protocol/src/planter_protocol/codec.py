@@ -75,6 +75,7 @@ def check_size(subject: str, data: bytes, headers: Mapping[str, str] | None = No
         raise MessageTooLarge(subject, size, MESSAGE_BYTES_MAX)
 
 
+@lru_cache(maxsize=256)  # a step says its time ten times
 def timestamp(milliseconds: int) -> str:
     """Milliseconds since 1970 as RFC 3339 in UTC, such as ``2025-07-19T20:00:00.125Z``."""
     seconds, rest = divmod(min(max(milliseconds, _FIRST_MS), _LAST_MS), 1000)

@@ -14,6 +14,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, NoStreamResponseError
 
 from planter_protocol.inline import subscribe_inline
+from planter_protocol.sending import publish
 
 _LOOK_SECONDS = 0.25
 """How late a time-out may be."""
@@ -67,9 +68,7 @@ class Confirmed:
         if self._timer is None:
             self._timer = loop.call_later(_LOOK_SECONDS, self._look)
         try:
-            await self._nc.publish(
-                subject, data, reply=self._inbox + token, headers=dict(headers) if headers else None
-            )
+            await publish(self._nc, subject, data, reply=self._inbox + token, headers=headers)
             return await future
         finally:
             self._waiting.pop(token, None)

@@ -45,6 +45,7 @@ from planter_protocol import assets, headers, messages, services, subjects
 from planter_protocol.connection import connect
 from planter_protocol.names import random_token
 from planter_protocol.reading import read_subject
+from planter_protocol.sending import publish
 
 log = structlog.get_logger(__name__)
 
@@ -284,7 +285,7 @@ class Planner:
 
     async def acknowledge(self, delivery: Delivery) -> None:
         """The input is in the journal; should this ack be lost, its redelivery is recognised."""
-        await self._nc.publish(delivery.reply, b"+ACK")
+        await publish(self._nc, delivery.reply, b"+ACK")
 
     async def bury(self, delivery: Delivery, reason: str) -> None:
         """Keep an unreadable input with the reason, so that it neither blocks nor vanishes."""

@@ -1,6 +1,7 @@
 """From messages of the input stream to inputs of the core: where wire words become core words."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
 import structlog
@@ -200,6 +201,7 @@ def checked(
     return msgspec.Raw(data)
 
 
+@lru_cache(maxsize=256)  # the attempts that a message reports began and ended at about the same times
 def _ms(time: str | None) -> int | None:
     """RFC 3339 to milliseconds; None when absent or not a time (it is only for people)."""
     if time is None:

@@ -6,7 +6,7 @@ against another planner (anything else).
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import NamedTuple
 
@@ -48,6 +48,8 @@ RECORD_BYTES_LIMIT = 1000 * 1024
 """Of one event, as the server takes no message of more than 1 MiB."""
 PLAN_INLINE_BYTES_MAX = 128 * 1024
 RECORD_VERSION = 1
+_FEW_EVENTS = 64
+"""So many are encoded in one go before anybody asks how large each of them is."""
 _APPEND_SECONDS = 2.0
 _READERS_MAX = 64
 """Sessions that are read or verified at a time; thousands at once would all run into their time-outs."""
@@ -148,22 +150,24 @@ class Journal:
             for event in events
         ]
         last = Appended(session.sequence, session.record)
-        number, plan_at = session.commits, 0
+        record = Record(
+            n=session.commits + 1,
+            at=timestamp(at),
+            at_ms=at,
+            by=self._planner_id,
+            inputs=tuple(inputs),
+            events=tuple(stored),
+        )
         fences: dict[str, int] = {}
-        for part, chunk in enumerate(_chunks(stored)):
-            number += 1
-            record = Record(
-                n=number,
-                at=timestamp(at),
-                at_ms=at,
-                by=self._planner_id,
-                inputs=tuple(inputs) if part == 0 else (),
-                events=tuple(chunk),
-            )
-            last = await self._append(session.id, last, _encoder.encode(record))
-            session.commits = number - 1  # seal() counts the last one
-            fences.update((e.phase_id, last.sequence) for e in chunk if isinstance(e, PhaseTargeted))
-            plan_at = last.sequence if any(isinstance(e, PlanApplied) for e in chunk) else plan_at
+        plan_at = 0
+        for part, data in _parts(record):
+            last = await self._append(session.id, last, data)
+            session.commits = part.n - 1  # seal() counts the last one
+            if len(part.events) == len(stored):
+                break
+            # Targets and plan stand where their own record stands.
+            fences.update((e.phase_id, last.sequence) for e in part.events if isinstance(e, PhaseTargeted))
+            plan_at = last.sequence if any(isinstance(e, PlanApplied) for e in part.events) else plan_at
         session.place(fences, plan_at)
         session.taken.update(inputs)
         return last
@@ -325,6 +329,20 @@ def _decode(session: Session, stored: Stored) -> Record:
     if record.n != session.commits + 1:
         raise JournalBroken(f"{where}: record {record.n} follows record {session.commits}: some are missing")
     return record
+
+
+def _parts(record: Record) -> Iterator[tuple[Record, bytes]]:
+    """The record and its bytes; of a large one, several that follow each other."""
+    if len(record.events) <= _FEW_EVENTS:
+        data = _encoder.encode(record)
+        if len(data) <= RECORD_BYTES_MAX:
+            yield record, data
+            return
+    for part, chunk in enumerate(_chunks(record.events)):
+        one = msgspec.structs.replace(
+            record, n=record.n + part, inputs=() if part else record.inputs, events=tuple(chunk)
+        )
+        yield one, _encoder.encode(one)
 
 
 def _chunks(events: Sequence[AnyEvent]) -> list[list[AnyEvent]]:

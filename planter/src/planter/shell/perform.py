@@ -27,6 +27,7 @@ from planter_protocol.codec import encode, timestamp
 from planter_protocol.errors import ProtocolError
 from planter_protocol.matching import LabelConstraint
 from planter_protocol.names import is_token
+from planter_protocol.sending import publish
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +98,7 @@ class Performer:
         for number, index in enumerate(indices, start=1):
             if number % _PORTION == 0:
                 await asyncio.sleep(0)
-            await self._nc.publish(subject, self._state(session, index, now))
+            await publish(self._nc, subject, self._state(session, index, now))
 
     async def _target(
         self, session: Session, effect: f.PublishTarget, addressed: dict[str, list[bytes]]
@@ -129,7 +130,7 @@ class Performer:
             else None,  # an open offer is seen by everybody, so it carries no proof
         )
         if phase.instance is None:
-            await self._nc.publish(subjects.target(session.id), encode(target))
+            await publish(self._nc, subjects.target(session.id), encode(target))
         else:
             addressed.setdefault(str(phase.runtime_id), []).append(encode(target))
 
@@ -140,11 +141,11 @@ class Performer:
         size = 0
         for target in targets:
             if portion and size + len(target) > _TARGETS_BYTES_MAX:
-                await self._nc.publish(subject, b'{"targets":[' + b",".join(portion) + b"]}")
+                await publish(self._nc, subject, b'{"targets":[' + b",".join(portion) + b"]}")
                 portion, size = [], 0
             portion.append(target)
             size += len(target) + 1
-        await self._nc.publish(subject, b'{"targets":[' + b",".join(portion) + b"]}")
+        await publish(self._nc, subject, b'{"targets":[' + b",".join(portion) + b"]}")
 
     def _state(self, session: Session, index: int, now: int) -> bytes:
         phase = session.phases[index]

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import anyio
@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 _THREAD_FROM_BYTES = 64 * 1024
 _PROCESS_FROM_BYTES = 1024 * 1024
 _PROCESSES_MAX = 2
+_KEPT_BYTES_MAX = 8 * 1024
+_KEPT = 128
 _THREAD_FROM_PHASES = 2_000
 PROBLEMS_MAX = 100
 """More problems than this are counted, not listed, in an answer."""
@@ -58,6 +60,8 @@ async def plan_of(js: JetStreamContext, start: messages.Start) -> Reading:
         data = bytes(start.manifest)
     else:
         raise InvalidMessage("Start", "it has neither manifest nor manifestRef")
+    if len(data) <= _KEPT_BYTES_MAX:
+        return _read_small(data, start.target_phase)[0]
     if len(data) < _THREAD_FROM_BYTES:
         return read_manifest(data, start.target_phase)
     if len(data) < _PROCESS_FROM_BYTES:
@@ -117,6 +121,13 @@ def read_manifest(data: bytes, target: str | None = None) -> Reading:
     if compiled.plan is not None:
         return Reading(compiled.plan)
     return Reading(None, *_answer(compiled.problems))
+
+
+@lru_cache(maxsize=_KEPT)
+def _read_small(data: bytes, target: str | None) -> tuple[Reading, Graph | None]:
+    """Small manifests are started again and again: they are read once, and share their plan and its graph."""
+    reading = read_manifest(data, target)
+    return reading, None if reading.plan is None else graph_of(reading.plan)
 
 
 def _answer(problems: tuple[schemas.Problem, ...]) -> tuple[str, tuple[dict[str, object], ...]]:
