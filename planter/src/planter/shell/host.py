@@ -478,9 +478,8 @@ class SessionHost:
 
     async def _strangers(self, entry: Entry, taken: list[tuple[str, Delivery]]) -> None:
         """Inputs for a session that has no journal: once may be a race with its start, twice is not."""
-        session = entry.session
         last = await self._journal.last(entry.id)
-        if session is None or last:
+        if entry.session is None or last:
             raise Fenced(f"session {entry.id} has begun elsewhere", last)
         self._land(entry, *(delivery for _, delivery in taken))
         for _, delivery in taken:
@@ -511,7 +510,8 @@ class SessionHost:
     def _wake_at(self, entry: Entry, due: int) -> None:
         entry.due = due
         heapq.heappush(self._timers, (due, entry.id))
-        self._timer_set.set()
+        if self._timers[0] == (due, entry.id):
+            self._timer_set.set()
 
     async def _load(self, entry: Entry) -> None:
         """Read the session from its journal and say again what may have been lost with its last planner."""
