@@ -207,7 +207,7 @@ MUTANTS = (
         "pulls-not-renewed",
         "after a reconnection a planner goes on waiting for pulls that the server has forgotten",
         "planter/src/planter/shell/intake.py",
-        "            silent = loop.time() - self._heard > _SILENT_SECONDS\n",
+        "            silent = loop.time() - self._heard > patience\n",
         "            silent = False\n",
     ),
 )
