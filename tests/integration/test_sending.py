@@ -10,7 +10,7 @@ from nats.errors import BadSubjectError, ConnectionClosedError, MaxPayloadError
 
 from planter_protocol.connection import connect
 from planter_protocol.inline import subscribe_inline
-from planter_protocol.sending import publish
+from planter_protocol.sending import publish, write_now
 from planter_testkit.nats import running_nats_server
 
 
@@ -115,6 +115,31 @@ async def test_a_header_of_several_lines_stays_one_header(tmp_path) -> None:
         [(_, _, _, headers)] = await heard.until(1)
         assert list(headers or {}) == ["One"]
         await nc.close()
+
+
+async def test_what_is_written_now_comes_before_what_is_published_later(tmp_path) -> None:
+    async with running_nats_server(tmp_path) as server:
+        nc, heard = await connect(server.url), Heard()
+        await subscribe_inline(nc, "some", heard.take)
+        await nc.flush()
+        for number in range(30):
+            await (
+                nc.publish("some", b"%d" % number) if number % 3 == 0 else publish(nc, "some", b"%d" % number)
+            )
+            if number % 5 == 0:
+                assert write_now(nc) is (nc.pending_data_size == 0)
+        messages = await heard.until(30)
+        assert [int(message[2]) for message in messages] == list(range(30))
+        await nc.close()
+
+
+async def test_nothing_is_written_now_without_a_connection(tmp_path) -> None:
+    async with running_nats_server(tmp_path) as server:
+        nc = await connect(server.url)
+        await publish(nc, "some", b"")
+        assert write_now(nc)
+        await nc.close()
+        assert not write_now(nc)
 
 
 async def test_too_large_and_closed_are_said_as_nats_py_says_them(tmp_path) -> None:

@@ -40,6 +40,29 @@ async def publish(
         await client._flush_pending()
 
 
+def write_now(nc: Client) -> bool:
+    """Have what is published written in this turn of the loop; nats-py's flusher would do it in the next.
+
+    For whoever has a single message under way, and waits for what it brings about: to write each of many on
+    its own would cost more than it saves.
+
+    Returns:
+        whether it is being written; False leaves it to the flusher.
+    """
+    client: Any = nc
+    try:
+        transport = client._transport
+        socket = transport._io_writer.transport
+        if client._status != Client.CONNECTED or socket.is_closing() or socket.get_write_buffer_size():
+            return False
+        commands, client._pending = client._pending, []
+    except AttributeError:
+        return False
+    client._pending_data_size = 0
+    transport.writelines(commands)
+    return True
+
+
 def _has_room(client: Any, command: int, payload: int) -> bool:
     """Whether nats-py's buffer takes the command as it is, and is where we know it to be."""
     try:

@@ -40,8 +40,7 @@ BATCH_INPUTS_MAX = 1_000
 BATCH_BYTES_MAX = 256 * 1024
 STEPS_MAX = 128
 """Sessions that are stepped at a time: a question about one has to wait for as many others at most."""
-BACKLOG_MAX = 128
-BACKLOG_BYTES_MAX = 8 * 1024 * 1024
+BACKLOG_MAX, BACKLOG_BYTES_MAX = 128, 8 * 1024 * 1024
 """Inputs of one partition that wait here; more are left with the server until these are dealt with."""
 IDLE_KEPT = 256
 """Sessions that are over, or another planner's, stay in memory for queries: so many of them at most."""
@@ -492,7 +491,8 @@ class SessionHost:
         if decision.events:
             await self._around.listen(session)
         if decision.effects:
-            await self._performer.perform(session, decision.effects, now)
+            is_alone = self._resting == self._workers - 1
+            await self._performer.perform(session, decision.effects, now, is_alone=is_alone)
         if decision.events or entry.fresh:
             anew, entry.fresh = entry.fresh, False  # its last planner may have ended before it wrote it
             await self._around.publish_record(session, anew=anew)

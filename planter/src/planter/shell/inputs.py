@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 RESULT_BYTES_MAX = 64 * 1024
 _YEARS = range(1970, 9_999)
+_TIME_LENGTH_MAX = 64
 
 
 class Forged(InvalidMessage):
@@ -201,11 +202,13 @@ def checked(
     return msgspec.Raw(data)
 
 
-@lru_cache(maxsize=256)  # the attempts that a message reports began and ended at about the same times
 def _ms(time: str | None) -> int | None:
     """RFC 3339 to milliseconds; None when absent or not a time (it is only for people)."""
-    if time is None:
-        return None
+    return None if time is None or len(time) > _TIME_LENGTH_MAX else _read_time(time)
+
+
+@lru_cache(maxsize=256)  # the attempts that a message reports began and ended at about the same times
+def _read_time(time: str) -> int | None:
     try:
         found = datetime.fromisoformat(time).astimezone(UTC)
     except (ValueError, OverflowError):

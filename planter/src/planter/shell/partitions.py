@@ -1,10 +1,12 @@
 """Which planner takes which inputs: a hint for speed. The journal's compare-and-set alone makes it right.
 
 The server files each input under ``in.<partition>.<id>.<verb>``; every live planner computes the same owner
-for a partition (rendezvous hashing), so that planners rarely work on the same session at the same time.
+for a partition (rendezvous hashing with even shares), so that planners rarely work on the same session at the
+same time.
 """
 
 import hashlib
+import math
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -21,13 +23,22 @@ def partition_of(session_id: str) -> int:
 
 
 def owned_by(planner_id: str, members: Iterable[str]) -> frozenset[int]:
-    """The partitions that fall to a planner among the members; when one leaves, only its own move."""
-    everybody = sorted({planner_id, *members})
-    return frozenset(
-        number
-        for number in range(PARTITIONS)
-        if max(everybody, key=lambda member: _weight(number, member)) == planner_id
-    )
+    """The partitions that fall to a planner among the members; nobody gets more than an even share."""
+    return _shares(frozenset({planner_id, *members}))[planner_id]
+
+
+@lru_cache(maxsize=16)  # asked at every beat
+def _shares(members: frozenset[str]) -> dict[str, frozenset[int]]:
+    """Each to whom it is weighted most with, until they are full: few move when somebody comes or goes."""
+    full = math.ceil(PARTITIONS / len(members))
+    shares: dict[str, set[int]] = {member: set() for member in members}
+    left = set(range(PARTITIONS))
+    pairs = [(_weight(number, member), number, member) for number in left for member in members]
+    for _, number, member in sorted(pairs, reverse=True):
+        if number in left and len(shares[member]) < full:
+            left.remove(number)
+            shares[member].add(number)
+    return {member: frozenset(share) for member, share in shares.items()}
 
 
 def _weight(partition: int, member: str) -> bytes:

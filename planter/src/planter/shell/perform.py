@@ -27,7 +27,7 @@ from planter_protocol.codec import encode, timestamp
 from planter_protocol.errors import ProtocolError
 from planter_protocol.matching import LabelConstraint
 from planter_protocol.names import is_token
-from planter_protocol.sending import publish
+from planter_protocol.sending import publish, write_now
 
 log = structlog.get_logger(__name__)
 
@@ -57,8 +57,10 @@ class Performer:
         self._key = key
         self._planner_id = planner_id
 
-    async def perform(self, session: Session, effects: Sequence[f.AnyEffect], now: int) -> None:
-        """Carry out the effects of a step that is in the journal."""
+    async def perform(
+        self, session: Session, effects: Sequence[f.AnyEffect], now: int, *, is_alone: bool = False
+    ) -> None:
+        """Carry out the effects of a step that is in the journal; ``is_alone``: no other is under way."""
         addressed: dict[str, list[bytes]] = {}
         states: list[int] = []
         passing("effects.begin")
@@ -87,7 +89,7 @@ class Performer:
         passing("effects.between")
         for runtime_id, targets in addressed.items():
             await self._send(runtime_id, targets)
-        if addressed:
+        if addressed and not (is_alone and write_now(self._nc)):
             await asyncio.sleep(0)  # the connection writes them now, not after all that follows
         await self._send_states(session, states, now)
         passing("effects.done")

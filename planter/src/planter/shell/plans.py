@@ -28,6 +28,7 @@ _PROCESS_FROM_BYTES = 1024 * 1024
 _PROCESSES_MAX = 2
 _KEPT_BYTES_MAX = 8 * 1024
 _KEPT = 128
+"""Manifests; so a megabyte of text, and what is made of it, is kept at most."""
 _THREAD_FROM_PHASES = 2_000
 PROBLEMS_MAX = 100
 """More problems than this are counted, not listed, in an answer."""
@@ -60,7 +61,7 @@ async def plan_of(js: JetStreamContext, start: messages.Start) -> Reading:
         data = bytes(start.manifest)
     else:
         raise InvalidMessage("Start", "it has neither manifest nor manifestRef")
-    if len(data) <= _KEPT_BYTES_MAX:
+    if len(data) + len(start.target_phase or "") <= _KEPT_BYTES_MAX:
         return _read_small(data, start.target_phase)[0]
     if len(data) < _THREAD_FROM_BYTES:
         return read_manifest(data, start.target_phase)

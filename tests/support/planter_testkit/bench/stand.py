@@ -35,6 +35,8 @@ class Took(NamedTuple):
     """Processor seconds of each process."""
     memory_mib: dict[str, int]
     """The most memory that each process had (VmHWM)."""
+    busy: float
+    """How much of all cores was in use, by whomever."""
 
 
 class Stand:
@@ -183,6 +185,7 @@ async def _run(stand: Stand, client: PlanClient, workload: Workload) -> Took:
     ends = Ends(workload.copies)
     await ends.listen(client)
     before = {name: processor(pid) for name, pid in stand.pids.items()}
+    cores = _cores()
     began = time.perf_counter()
     window = asyncio.Semaphore(100)
 
@@ -197,7 +200,8 @@ async def _run(stand: Stand, client: PlanClient, workload: Workload) -> Took:
     memory = {name: peak_mib(pid) for name, pid in stand.pids.items()}
     if ends.failed:
         raise RuntimeError(f"{ends.failed} sessions of {workload.name} did not complete")
-    return Took(ends.last - began, ends.last - ends.first, cpu, memory)
+    used, there = (after - before for after, before in zip(_cores(), cores, strict=True))
+    return Took(ends.last - began, ends.last - ends.first, cpu, memory, used / max(there, 1))
 
 
 async def run_floor(folder: Path, workload: Workload, *, sync_always: bool = False) -> Took:
@@ -229,13 +233,20 @@ async def run_floor(folder: Path, workload: Workload, *, sync_always: bool = Fal
         finally:
             end(worker)
     seconds = float(out)
-    return Took(seconds, seconds, {}, {})
+    return Took(seconds, seconds, {}, {}, 0.0)
 
 
 def processor(pid: int) -> float:
     """Seconds of processor time that the process and its ended children have used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
+def _cores() -> tuple[int, int]:
+    """Ticks that the cores of this machine were in use, and ticks in all, since it started."""
+    ticks = [int(field) for field in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]]
+    idle, waiting = ticks[3], ticks[4]
+    return sum(ticks) - idle - waiting, sum(ticks)
 
 
 def peak_mib(pid: int) -> int:
