@@ -10,7 +10,7 @@ from nats.errors import BadSubjectError, ConnectionClosedError, MaxPayloadError
 
 from planter_protocol.connection import connect
 from planter_protocol.inline import subscribe_inline
-from planter_protocol.sending import publish, write_now
+from planter_protocol.sending import publish
 from planter_testkit.nats import running_nats_server
 
 
@@ -117,29 +117,25 @@ async def test_a_header_of_several_lines_stays_one_header(tmp_path) -> None:
         await nc.close()
 
 
-async def test_what_is_written_now_comes_before_what_is_published_later(tmp_path) -> None:
+async def test_what_is_written_now_waits_for_no_flusher_and_keeps_the_order(tmp_path) -> None:
     async with running_nats_server(tmp_path) as server:
         nc, heard = await connect(server.url), Heard()
         await subscribe_inline(nc, "some", heard.take)
         await nc.flush()
-        for number in range(30):
+        await publish(nc, "some", b"0")
+        assert nc.pending_data_size > 0
+        await publish(nc, "some", b"1", now=True)
+        assert nc.pending_data_size == 0
+        for number in range(2, 30):
+            data = b"%d" % number
             await (
-                nc.publish("some", b"%d" % number) if number % 3 == 0 else publish(nc, "some", b"%d" % number)
+                nc.publish("some", data)
+                if number % 3 == 0
+                else publish(nc, "some", data, now=number % 2 == 0)
             )
-            if number % 5 == 0:
-                assert write_now(nc) is (nc.pending_data_size == 0)
         messages = await heard.until(30)
         assert [int(message[2]) for message in messages] == list(range(30))
         await nc.close()
-
-
-async def test_nothing_is_written_now_without_a_connection(tmp_path) -> None:
-    async with running_nats_server(tmp_path) as server:
-        nc = await connect(server.url)
-        await publish(nc, "some", b"")
-        assert write_now(nc)
-        await nc.close()
-        assert not write_now(nc)
 
 
 async def test_too_large_and_closed_are_said_as_nats_py_says_them(tmp_path) -> None:

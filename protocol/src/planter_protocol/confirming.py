@@ -14,7 +14,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, NoStreamResponseError
 
 from planter_protocol.inline import subscribe_inline
-from planter_protocol.sending import publish, write_now
+from planter_protocol.sending import publish
 
 _LOOK_SECONDS = 0.25
 """How late a time-out may be."""
@@ -68,9 +68,8 @@ class Confirmed:
         if self._timer is None:
             self._timer = loop.call_later(_LOOK_SECONDS, self._look)
         try:
-            await publish(self._nc, subject, data, reply=self._inbox + token, headers=headers)
-            if len(self._waiting) == 1:
-                write_now(self._nc)
+            is_alone = len(self._waiting) == 1
+            await publish(self._nc, subject, data, reply=self._inbox + token, headers=headers, now=is_alone)
             return await future
         finally:
             self._waiting.pop(token, None)

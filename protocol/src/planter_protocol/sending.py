@@ -12,8 +12,14 @@ from typing import Any
 from nats.aio.client import Client
 
 
-async def publish(
-    nc: Client, subject: str, data: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
+async def publish(  # noqa: PLR0913  (what nats-py takes, and how soon)
+    nc: Client,
+    subject: str,
+    data: bytes,
+    *,
+    reply: str = "",
+    headers: Mapping[str, str] | None = None,
+    now: bool = False,
 ) -> None:
     """Publish a message; everything published on this connection keeps its order.
 
@@ -23,6 +29,9 @@ async def publish(
         data: the payload.
         reply: where an answer goes.
         headers: copied.
+        now: have it written in this turn of the loop, with all that waits, not by nats-py's flusher in the
+            next. For whoever has a single message under way, and waits for what it brings about: to write
+            each of many on its own would cost more than it saves.
 
     Raises:
         what ``Client.publish`` raises.
@@ -36,31 +45,12 @@ async def publish(
     client._pending_data_size += len(command)
     client.stats["out_msgs"] += 1
     client.stats["out_bytes"] += len(data)
-    if client._flush_queue.empty():
-        await client._flush_pending()
-
-
-def write_now(nc: Client) -> bool:
-    """Have what is published written in this turn of the loop; nats-py's flusher would do it in the next.
-
-    For whoever has a single message under way, and waits for what it brings about: to write each of many on
-    its own would cost more than it saves.
-
-    Returns:
-        whether it is being written; False leaves it to the flusher.
-    """
-    client: Any = nc
-    try:
-        transport = client._transport
-        socket = transport._io_writer.transport
-        if client._status != Client.CONNECTED or socket.is_closing() or socket.get_write_buffer_size():
-            return False
+    if now and _is_quiet(client):
         commands, client._pending = client._pending, []
-    except AttributeError:
-        return False
-    client._pending_data_size = 0
-    transport.writelines(commands)
-    return True
+        client._pending_data_size = 0
+        client._transport.writelines(commands)
+    elif client._flush_queue.empty():
+        await client._flush_pending()
 
 
 def _has_room(client: Any, command: int, payload: int) -> bool:
@@ -74,6 +64,15 @@ def _has_room(client: Any, command: int, payload: int) -> bool:
         )
     except AttributeError:
         return False
+
+
+def _is_quiet(client: Any) -> bool:
+    """Whether the socket has written all that it was given, and can be written to."""
+    try:
+        socket = client._transport._io_writer.transport
+    except AttributeError:
+        return False  # a WebSocket
+    return not socket.is_closing() and socket.get_write_buffer_size() == 0
 
 
 def _command(subject: str, reply: str, data: bytes, headers: Mapping[str, str] | None) -> bytes:

@@ -27,7 +27,7 @@ from planter_protocol.codec import encode, timestamp
 from planter_protocol.errors import ProtocolError
 from planter_protocol.matching import LabelConstraint
 from planter_protocol.names import is_token
-from planter_protocol.sending import publish, write_now
+from planter_protocol.sending import publish
 
 log = structlog.get_logger(__name__)
 
@@ -88,8 +88,8 @@ class Performer:
                     assert_never(effect)
         passing("effects.between")
         for runtime_id, targets in addressed.items():
-            await self._send(runtime_id, targets)
-        if addressed and not (is_alone and write_now(self._nc)):
+            await self._send(runtime_id, targets, now=is_alone)
+        if addressed and not is_alone:
             await asyncio.sleep(0)  # the connection writes them now, not after all that follows
         await self._send_states(session, states, now)
         passing("effects.done")
@@ -136,7 +136,7 @@ class Performer:
         else:
             addressed.setdefault(str(phase.runtime_id), []).append(encode(target))
 
-    async def _send(self, runtime_id: str, targets: list[bytes]) -> None:
+    async def _send(self, runtime_id: str, targets: list[bytes], *, now: bool) -> None:
         """Targets for one runtime, as many in a message as fit."""
         subject = subjects.runtime_target(runtime_id)
         portion: list[bytes] = []
@@ -147,7 +147,7 @@ class Performer:
                 portion, size = [], 0
             portion.append(target)
             size += len(target) + 1
-        await publish(self._nc, subject, b'{"targets":[' + b",".join(portion) + b"]}")
+        await publish(self._nc, subject, b'{"targets":[' + b",".join(portion) + b"]}", now=now)
 
     def _state(self, session: Session, index: int, now: int) -> bytes:
         phase = session.phases[index]
