@@ -14,7 +14,6 @@ import msgspec
 import pytest
 
 from planter_protocol import PlanClient, artifacts
-from planter_protocol.client import ends_session
 from planter_protocol.reading import last_message, read_subject
 from planter_testkit.commands import ended, started
 from planter_testkit.http import Api, running_interface
@@ -73,9 +72,8 @@ class World:
         """Run phases to the end of their session; the states of all, by id."""
         submitted = await self.client.submit(list(phases), session=session)
         async with asyncio.timeout(60):
-            async for commit in self.client.watch(session, after=submitted.after):
-                if ends_session(commit):
-                    break
+            async for _ in self.client.watch(session, after=submitted.after):
+                pass
         state = await self.client.get_state(session)
         return {phase.phase_id: json.loads(msgspec.json.encode(phase)) for phase in state.phases}
 
@@ -409,9 +407,8 @@ async def test_a_runtime_that_is_killed_in_an_upload_leaves_nothing_listed_and_t
         assert await it.client.artifacts(session) == []
         async with it.runtime("r3", "--label", "only=r2"):
             async with asyncio.timeout(60):
-                async for commit in it.client.watch(session, after=submitted.after):
-                    if ends_session(commit):
-                        break
+                async for _ in it.client.watch(session, after=submitted.after):
+                    pass
             state = await it.client.get_state(session)
             listed = await it.client.artifacts(session)
 
@@ -427,9 +424,8 @@ async def test_cancelling_ends_an_upload(tmp_path):
         await uploading(it.client, "s")
         await it.client.control_confirmed("s", "cancel")
         async with asyncio.timeout(20):
-            async for commit in it.client.watch("s", after=submitted.after):
-                if ends_session(commit):
-                    break
+            async for _ in it.client.watch("s", after=submitted.after):
+                pass
         state = await it.client.get_state("s")
         listed = await it.client.artifacts("s")
 

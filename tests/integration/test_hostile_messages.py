@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from planter_protocol import PlanClient, assets, subjects
-from planter_protocol.client import ends_session
 from planter_protocol.messages import Control
 from planter_testkit.http import Api, running_interface
 from planter_testkit.nats import running_nats_server
@@ -46,10 +45,8 @@ async def ended(client: PlanClient, session: str, *phases: dict[str, Any]) -> li
     """Run a session to its end; its events."""
     submitted = await client.submit(list(phases), session=session)
     async with asyncio.timeout(SECONDS):
-        async for commit in client.watch(session, after=submitted.after):
-            if ends_session(commit):
-                break
-    return await events(client, session)
+        commits = [commit async for commit in client.watch(session, after=submitted.after)]
+    return [event for commit in commits for event in commit.events]
 
 
 async def events(client: PlanClient, session: str) -> list[dict[str, Any]]:

@@ -15,6 +15,8 @@ from planter_protocol.errors import InvalidMessage, MessageTooLarge
 
 MESSAGE_BYTES_MAX = 512 * 1024
 """Largest message that Planter sends or takes, payload plus headers; the server's default limit is 1 MiB."""
+SERVER_BYTES_MAX = 1000 * 1024
+"""Payload of what a planner stores or answers: with its headers, the server's default limit takes it."""
 
 DEPTH_MAX = 100
 """Objects and lists in each other, in JSON that anybody has made: results, details."""

@@ -36,7 +36,7 @@ from planter.shell.plans import graph_apart
 from planter.shell.snapshots import RECORDS, Snapshots
 from planter_protocol import assets, headers, subjects
 from planter_protocol.client import load_object, store_object
-from planter_protocol.codec import timestamp
+from planter_protocol.codec import SERVER_BYTES_MAX, timestamp
 from planter_protocol.confirming import Confirmed
 from planter_protocol.names import random_token
 from planter_protocol.reading import Stored, last_message, message_at, read_subject
@@ -44,8 +44,6 @@ from planter_protocol.reading import Stored, last_message, message_at, read_subj
 log = structlog.get_logger(__name__)
 
 RECORD_BYTES_MAX = 512 * 1024
-RECORD_BYTES_LIMIT = 1000 * 1024
-"""Of one event, as the server takes no message of more than 1 MiB."""
 PLAN_INLINE_BYTES_MAX = 128 * 1024
 RECORD_VERSION = 1
 _FEW_EVENTS = 64
@@ -163,8 +161,6 @@ class Journal:
         for part, data in _parts(record):
             last = await self._append(session.id, last, data)
             session.commits = part.n - 1  # seal() counts the last one
-            if len(part.events) == len(stored):
-                break
             # Targets and plan stand where their own record stands.
             fences.update((e.phase_id, last.sequence) for e in part.events if isinstance(e, PhaseTargeted))
             plan_at = last.sequence if any(isinstance(e, PlanApplied) for e in part.events) else plan_at
@@ -246,7 +242,7 @@ class Journal:
 
     async def _append(self, session_id: str, before: Appended, data: bytes) -> Appended:
         subject = subjects.journal(session_id)
-        if len(data) > RECORD_BYTES_LIMIT:
+        if len(data) > SERVER_BYTES_MAX:
             raise RecordTooLarge(f"a record of {session_id} would have {len(data):,} bytes")
         record_id = f"{session_id}/{before.sequence}/{self._planner_id}/{self._life}-{next(self._appends)}"
         for pause in (*_PAUSES, None):

@@ -20,7 +20,7 @@ from planter.shell.journal import JournalBroken
 from planter.shell.plans import graph_apart, plan_of
 from planter.shell.views import session_state
 from planter_protocol import explaining, messages, subjects
-from planter_protocol.codec import decode, encode
+from planter_protocol.codec import SERVER_BYTES_MAX, decode, encode
 from planter_protocol.errors import InvalidMessage, ProtocolError
 from planter_protocol.services import Endpoint, error_headers
 
@@ -29,8 +29,6 @@ log = structlog.get_logger(__name__)
 QUEUE = "planter"
 """One planner of all answers each request."""
 
-REPLY_BYTES_MAX = 1000 * 1024
-"""The server takes no message of more than 1 MiB."""
 _REFUSAL_START = b'{"error":'
 _SERVICE_CODES = {
     "request.invalid": "400",
@@ -92,7 +90,7 @@ class Queries:
             except Exception:
                 log.exception("query.broken", subject=message.subject)
                 reply = _refusal("planner.broken", "the planner failed on this request; its log says why")
-            if len(reply) > REPLY_BYTES_MAX:
+            if len(reply) > SERVER_BYTES_MAX:
                 reply = _refusal("reply.too_large", f"the answer has {len(reply):,} bytes")
             if not reply.startswith(_REFUSAL_START):
                 await self._nc.publish(message.reply, reply)
