@@ -11,6 +11,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from planter_protocol.errors import ServerUnreachable
+from planter_protocol.inline import InlineClient
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
 CONNECT_SECONDS = 5.0
@@ -57,7 +58,7 @@ async def connect(  # noqa: PLR0913  (each callback is a fact of the connection 
             on_reconnected()
 
     await _wait_for_port(url, wait)
-    client = Client()
+    client = InlineClient()
     try:
         async with asyncio.timeout(max(wait, 2.0)):
             await client.connect(

@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from planter.shell.intake import Delivery, Puller
 from planter_protocol import assets, subjects
 from planter_protocol.confirming import Confirmed
+from planter_protocol.connection import connect
 from planter_protocol.loops import calm_collector, loop_factory
+from planter_protocol.sending import publish
 
 _WORKERS = 128
 _CONFIRM_SECONDS = 30.0
@@ -122,7 +123,7 @@ class Walker:
             self._ready_to_send.clear()
             targets, self._targets = self._targets, []
             subject = subjects.runtime_target(self._who["runtimeId"])
-            await self._nc.publish(subject, msgspec.json.encode({"targets": targets}))
+            await publish(self._nc, subject, msgspec.json.encode({"targets": targets}))
 
     async def _step(self, session: str, walk: _Walk, inputs: list[Delivery]) -> None:
         is_new = not walk.sequence
@@ -152,7 +153,7 @@ class Walker:
         if is_new or not walk.left:
             await self._record(session, walk)
         for given in inputs:
-            await self._nc.publish(given.reply, b"+ACK")
+            await publish(self._nc, given.reply, b"+ACK")
 
     def _advance(self, walk: _Walk, inputs: list[Delivery]) -> tuple[list[str], list[str]]:
         """What has been completed, and what became ready by it."""
@@ -207,7 +208,7 @@ class Walker:
         same = {"status": status, "updated": _AT, "attempt": 1, "by": "planner-0"}
         for name in names:
             state = {"phaseId": name, **same, "runtimeId": self._who["runtimeId"]}
-            await self._nc.publish(subjects.state(session), msgspec.json.encode(state))
+            await publish(self._nc, subjects.state(session), msgspec.json.encode(state))
 
     async def _record(self, session: str, walk: _Walk) -> None:
         record = {
@@ -230,7 +231,7 @@ class Walker:
 
 async def serve(url: str, graph: Path) -> None:
     """Walk until told to stop, or until something breaks."""
-    nc = await nats.connect(url)
+    nc = await connect(url)
     await assets.ensure(nc.jetstream(), url=url)
     walker = Walker(nc, json.loads(graph.read_text()))
     await nc.subscribe(subjects.RUNTIME_HEARTBEAT_WILDCARD, cb=walker.on_heartbeat)

@@ -14,6 +14,8 @@ from typing import NamedTuple
 from nats.aio.msg import Msg
 
 from planter_protocol import PlanClient
+from planter_protocol.inline import subscribe_inline
+from planter_protocol.sending import publish
 from planter_testkit.bench.stand import Ends, pss_mib, running_bound, running_planter, running_stand
 from planter_testkit.bench.workloads import Workload, chain, fan
 from planter_testkit.graphs import as_manifest
@@ -59,7 +61,7 @@ async def start_to_first_target(folder: Path, count: int, *, bound: bool = False
         for number in range(count):
             heard.clear()
             began = time.perf_counter()
-            await client.nc.publish(f"plan.session.n{number}.start", text)
+            await publish(client.nc, f"plan.session.n{number}.start", text, now=True)
             waits.append(await heard.at() - began)
             await asyncio.sleep(0.01)
     return Spread.of(waits)
@@ -71,16 +73,16 @@ async def report_to_next_target(folder: Path, length: int) -> Spread:
         reported: dict[int, float] = {}
         targeted: dict[int, float] = {}
 
-        def note(into: dict[int, float]) -> Callable[[Msg], object]:
-            async def hear(message: Msg) -> None:
+        def note(into: dict[int, float]) -> Callable[[Msg], None]:
+            def hear(message: Msg) -> None:
                 now = time.perf_counter()
                 for name in re.findall(rb'"phaseId":"p(\d+)"', message.data):
                     into[int(name)] = now
 
             return hear
 
-        await client.nc.subscribe("plan.session.*.report", cb=note(reported))  # type: ignore[arg-type]
-        await client.nc.subscribe("plan.runtime.*.target", cb=note(targeted))  # type: ignore[arg-type]
+        await subscribe_inline(client.nc, "plan.session.*.report", note(reported))
+        await subscribe_inline(client.nc, "plan.runtime.*.target", note(targeted))
         ends = Ends(1)
         await ends.listen(client)
         await client.submit(as_manifest(chain(length)), session="chain", confirm=None)
@@ -171,10 +173,10 @@ class _Heard:
 async def _listening(client: PlanClient, subject: str, wanted: Callable[[bytes], bool]) -> _Heard:
     heard = _Heard()
 
-    async def hear(message: Msg) -> None:
+    def hear(message: Msg) -> None:
         if wanted(message.data):
             heard.now()
 
-    await client.nc.subscribe(subject, cb=hear)
+    await subscribe_inline(client.nc, subject, hear)
     await client.nc.flush()
     return heard

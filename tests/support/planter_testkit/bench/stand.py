@@ -8,13 +8,18 @@ import sys
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from nats.aio.msg import Msg
 
-from planter_protocol import PlanClient
+from planter.core.status import SESSION_TERMINAL
+from planter_protocol import PlanClient, assets, headers, subjects
+from planter_protocol.codec import decode
 from planter_protocol.inline import subscribe_inline
+from planter_protocol.messages import SessionRecord
+from planter_protocol.reading import Stored, last_message, read_subject
 from planter_testkit.bench.workloads import Workload
 from planter_testkit.nats import end, running_nats_server
 from planter_testkit.planners import Planner
@@ -136,29 +141,43 @@ async def _ready(client: PlanClient, planners: int) -> None:
 
 
 class Ends:
-    """Hears of every commit; knows when so many sessions have ended."""
+    """Knows when so many sessions have ended, by the listing.
+
+    Who hears of every commit takes part in what is measured: his process competes for the cores.
+    """
 
     def __init__(self, wanted: int) -> None:
-        self.wanted = wanted
-        self.first = 0.0
         self.over = asyncio.Event()
-        self.last = 0.0
         self.failed = 0
+        self._wanted = wanted
+        self._ended: set[str] = set()
 
     async def listen(self, client: PlanClient) -> None:
         """From now on."""
-        await subscribe_inline(client.nc, "plan.journal.*", self._on_commit)
+        await subscribe_inline(client.nc, f"$KV.{assets.SESSIONS_BUCKET}.*", self._on_record)
         await client.nc.flush()
 
-    def _on_commit(self, message: Msg) -> None:
-        now = time.perf_counter()
-        self.first = self.first or now
-        if b'"SessionEnded"' in message.data:
-            self.failed += b'"status":"complete"' not in message.data
-            self.wanted -= 1
-            if self.wanted == 0:
-                self.last = now
+    def _on_record(self, message: Msg) -> None:
+        record = decode(message.data, SessionRecord)
+        if record.status in SESSION_TERMINAL and record.session_id not in self._ended:
+            self._ended.add(record.session_id)
+            self.failed += record.status != "complete"
+            if len(self._ended) == self._wanted:
                 self.over.set()
+
+
+async def _committed(client: PlanClient) -> tuple[float, float]:
+    """When the first commit and the last one were stored, in seconds since 1970, by the server's clock."""
+    async for stored in read_subject(client.nc, assets.JOURNAL, subjects.JOURNAL_WILDCARD, batch_max=1):
+        last = await last_message(client.nc, assets.JOURNAL, subjects.JOURNAL_WILDCARD)
+        assert last is not None
+        return _stored_at(stored), _stored_at(last)
+    raise RuntimeError("the journal is empty")
+
+
+def _stored_at(stored: Stored) -> float:
+    time, _, fraction = stored.headers[headers.TIME_STAMP].removesuffix("Z").partition(".")
+    return datetime.fromisoformat(f"{time}+00:00").timestamp() + float(f"0.{fraction or 0}")
 
 
 async def run_planter(
@@ -186,7 +205,7 @@ async def _run(stand: Stand, client: PlanClient, workload: Workload) -> Took:
     await ends.listen(client)
     before = {name: processor(pid) for name, pid in stand.pids.items()}
     cores = _cores()
-    began = time.perf_counter()
+    began = time.time()
     window = asyncio.Semaphore(100)
 
     async def submit(number: int) -> None:
@@ -196,12 +215,13 @@ async def _run(stand: Stand, client: PlanClient, workload: Workload) -> Took:
     await asyncio.gather(*(submit(number) for number in range(workload.copies)))
     async with asyncio.timeout(600):
         await ends.over.wait()
+    first, last = await _committed(client)
     cpu = {name: processor(pid) - before[name] for name, pid in stand.pids.items()}
     memory = {name: peak_mib(pid) for name, pid in stand.pids.items()}
     if ends.failed:
         raise RuntimeError(f"{ends.failed} sessions of {workload.name} did not complete")
     used, there = (after - before for after, before in zip(_cores(), cores, strict=True))
-    return Took(ends.last - began, ends.last - ends.first, cpu, memory, used / max(there, 1))
+    return Took(last - began, last - first, cpu, memory, used / max(there, 1))
 
 
 async def run_floor(folder: Path, workload: Workload, *, sync_always: bool = False) -> Took:
