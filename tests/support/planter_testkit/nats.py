@@ -75,7 +75,11 @@ async def running_nats_server(folder: Path, arguments: Sequence[str] = ()) -> As
 
 
 def end(process: "subprocess.Popen[bytes] | None", number: signal.Signals = signal.SIGTERM) -> int | None:
-    """Send the signal and wait; SIGKILL after ten seconds. Returns the exit status."""
+    """Send the signal and wait; returns the exit status.
+
+    Raises:
+        RuntimeError: it did not end within ten seconds, and was killed.
+    """
     if process is None:
         return None
     if process.poll() is None:
@@ -85,4 +89,5 @@ def end(process: "subprocess.Popen[bytes] | None", number: signal.Signals = sign
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(10)
+            raise RuntimeError(f"ten seconds after {number.name} it still ran: {process.args}") from None
     return process.returncode

@@ -183,7 +183,7 @@ class Planner:
     async def running(self, tasks: TaskGroup) -> AsyncGenerator[None]:
         """Recover what is under way, then take inputs; at the end take no more and finish what was begun."""
         self._tasks = tasks
-        await self._watch.start()
+        await self._watch.start(tasks)
         await self._wait_for_runtimes()
         self._assignment = Assignment(self._nc, self._js, tasks, self._host, self._on_delivery)
         self._handover = Handover(self._nc, tasks, self._host.owns, self._host.take_over)

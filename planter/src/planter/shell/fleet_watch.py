@@ -1,13 +1,16 @@
 """Heartbeats in, a fleet out: who is there, who is gone, who was somebody else a moment ago."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import anyio
 import msgspec
 import structlog
+from anyio.abc import TaskGroup
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 
 from planter.core.fleet import Fleet, Runtime
 from planter.core.session import Session
@@ -16,6 +19,7 @@ from planter.shell.clock import monotonic_ms
 from planter_protocol import messages, subjects
 from planter_protocol.codec import decode, encode
 from planter_protocol.errors import InvalidMessage
+from planter_protocol.inline import subscribe_inline
 
 log = structlog.get_logger(__name__)
 
@@ -61,10 +65,16 @@ class FleetWatch:
         #: Lives of runtimes that have ended by themselves, and when what they have not reported is lost.
         self._left: dict[tuple[str, str], int] = {}
         self._infos: dict[str, messages.Heartbeat] = {}
+        self._tasks: TaskGroup | None = None
 
-    async def start(self) -> None:
-        """Listen, and ask every runtime to say who it is."""
-        await self._nc.subscribe(subjects.RUNTIME_HEARTBEAT_WILDCARD, cb=self._on_heartbeat)
+    async def start(self, tasks: TaskGroup) -> None:
+        """Listen, and ask every runtime to say who it is.
+
+        Heartbeats are handled where they are read, as inputs are: one that came before a start is known when
+        the start is decided.
+        """
+        self._tasks = tasks
+        await subscribe_inline(self._nc, subjects.RUNTIME_HEARTBEAT_WILDCARD, self._on_heartbeat)
         await self.discover()
 
     async def discover(self) -> None:
@@ -133,7 +143,8 @@ class FleetWatch:
             found.append(info)
         return tuple(found)
 
-    async def _on_heartbeat(self, message: Msg) -> None:
+    def _on_heartbeat(self, message: Msg) -> None:
+        assert self._tasks is not None, "nothing is heard before the start"
         parsed = subjects.parse_runtime(message.subject)
         try:
             beat = decode(message.data, messages.Heartbeat)
@@ -164,7 +175,7 @@ class FleetWatch:
             log.info("runtime.seen", runtime=beat.runtime_id, state=beat.state, slots=beat.slots)
             self._sessions.fleet_changed()
         for held in self._sessions.disowned(beat.held):
-            await self._take_back(beat.runtime_id, held)
+            self._tasks.start_soon(self._take_back, beat.runtime_id, held)
         if beat.held_all:
             self._sessions.unheard(beat.runtime_id, beat.instance, beat.held)
 
@@ -179,7 +190,8 @@ class FleetWatch:
             fence=held.fence,
             reason="the attempt is no longer yours",
         )
-        await self._nc.publish(subjects.runtime_control(runtime_id), encode(message))
+        with suppress(NatsError):  # its next heartbeat names it again
+            await self._nc.publish(subjects.runtime_control(runtime_id), encode(message))
 
     def _expire(self, now: int) -> None:
         for runtime_id, until in list(self._leases.items()):
