@@ -6,6 +6,7 @@ also inside of those.
 """
 
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -107,7 +108,27 @@ def result_json(result: Any) -> bytes:
     Raises:
         TypeError, ValueError, OverflowError, RecursionError: it cannot be.
     """
-    return msgspec.json.encode(result, enc_hook=_plain)
+    data = msgspec.json.encode(result, enc_hook=_plain)
+    if b"null" in data:  # which is what msgspec makes of a number that JSON does not have
+        _check_numbers(msgspec.to_builtins(result, str_keys=True, enc_hook=_plain_but_raw), "")
+    return data
+
+
+def _check_numbers(value: Any, place: str) -> None:
+    match value:
+        case float() if not math.isfinite(value):
+            where = f"`{place.removeprefix('.')}`" if place else "the result"
+            raise ValueError(
+                f"{where} is {value}, and JSON has no such number: return None or a string for it"
+            )
+        case dict():
+            for key, item in value.items():
+                _check_numbers(item, f"{place}.{key}")
+        case list() | tuple():
+            for index, item in enumerate(value):
+                _check_numbers(item, f"{place}[{index}]")
+        case _:
+            pass
 
 
 def _context(found: list[inspect.Parameter], hints: Mapping[str, Any]) -> str | None:
@@ -173,3 +194,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, PurePath):
         return str(value)
     raise TypeError(f"a {type(value).__name__} is not JSON")
+
+
+def _plain_but_raw(value: Any) -> Any:
+    """``Raw`` is JSON already, so nothing in it can be anything else."""
+    return None if isinstance(value, msgspec.Raw) else _plain(value)

@@ -38,6 +38,10 @@ class Model(pydantic.BaseModel):
     size: int
 
 
+class Loss(pydantic.BaseModel):
+    value: float
+
+
 def echo(**arguments: Any) -> dict[str, Any]:
     return arguments
 
@@ -128,6 +132,34 @@ def test_what_does_not_fit_fails_for_good_and_says_what(function, arguments, err
     assert done.error is not None
     assert done.error.startswith(error)
     assert not done.retryable
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("result", "place"),
+    [
+        (NAN, "the result"),
+        ({"loss": float("inf")}, "`loss`"),
+        ({"runs": [{"loss": 1.5}, {"loss": -float("inf"), "note": None}]}, "`runs[1].loss`"),
+        ([msgspec.Raw(b"null"), Job("a", [Point(NAN)])], "`[1].points[0].x`"),
+        (Loss(value=NAN), "`value`"),
+        ({1: NAN}, "`1`"),
+    ],
+)
+def test_a_result_with_a_number_that_json_does_not_have_fails_and_says_where(result, place) -> None:
+    done = run_handler(lambda: result)
+
+    assert done.status == "failed"
+    assert done.error is not None
+    assert f"{place} is " in done.error
+    assert "JSON has no such number" in done.error
+    assert not done.retryable
+
+
+def test_a_result_may_have_nothing_in_it() -> None:
+    assert run_handler(lambda: {"a": None, "b": [None, 1.5]}).result == {"a": None, "b": [None, 1.5]}
 
 
 class Opaque:
