@@ -10,7 +10,7 @@ from pathlib import Path
 import nats
 import pytest
 
-from planter_testkit.nats import running_nats_server
+from planter_testkit.nats import end, running_nats_server
 from planter_testkit.runtimes import (
     RuntimeProcess,
     plain_planner,
@@ -349,6 +349,64 @@ async def test_without_a_server_it_says_so_and_ends_with_4(tmp_path) -> None:
     assert "nats://127.0.0.1:1" in text
     assert "planter dev" in text
     assert "Traceback" not in text
+
+
+async def test_a_second_runtime_of_a_name_is_refused_and_the_first_goes_on(tmp_path) -> None:
+    async with (
+        running_nats_server(tmp_path / "nats") as server,
+        plain_planner(server.url) as planner,
+        runtime_process(planner, server.url, tmp_path, "r1"),
+    ):
+        await planner.offer("r1", target("a", {"shell": "until [ -e go ]; do sleep 0.01; done"}))
+        await planner.report("a", "running")
+        other = RuntimeProcess(server.url, tmp_path / "nats", "r1")
+        assert await other.ended(20) == 5
+        (tmp_path / "go").touch()
+        assert (await planner.report("a"))["status"] == "complete"
+
+    text = other.log.read_text()
+    assert "runtime 'r1' is running already, on host " in text
+    assert "--id" in text
+    assert "Traceback" not in text
+    assert len({beat["instance"] for beat in planner.beats}) == 1  # no planner has ever heard of it
+
+
+async def test_a_name_is_free_again_when_who_had_it_has_drained_or_was_killed_or_stands_still(
+    tmp_path,
+) -> None:
+    with contextlib.ExitStack() as stack:
+
+        def start() -> RuntimeProcess:
+            runtime = RuntimeProcess(server.url, tmp_path / "nats", "r1")
+            stack.callback(end, runtime.process, signal.SIGKILL)
+            return runtime
+
+        async def registered(lives: int) -> None:
+            await planner.until(lambda: len({beat["instance"] for beat in planner.beats}) == lives)
+
+        async with (
+            running_nats_server(tmp_path / "nats") as server,
+            plain_planner(server.url) as planner,
+            runtime_process(planner, server.url, tmp_path, "r1") as draining,
+        ):
+            await planner.offer("r1", target("a", {"shell": "until [ -e go ]; do sleep 0.01; done"}))
+            await planner.report("a", "running")
+            draining.signal(signal.SIGTERM)
+            await planner.until(lambda: any(beat.get("state") == "draining" for beat in planner.beats))
+            second = start()
+            async with asyncio.timeout(20):
+                while "runtime.waiting" not in second.log.read_text():
+                    await asyncio.sleep(0.01)
+            (tmp_path / "go").touch()
+            assert await draining.ended() == 0
+            await registered(2)
+            second.signal(signal.SIGKILL)
+            await second.ended()
+            third = start()
+            await registered(3)
+            third.signal(signal.SIGSTOP)
+            start()
+            await registered(4)
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="planter-runtime",
         description="Take phases from Planter, execute them, report.",
         epilog="SIGTERM or SIGINT: finish what runs, then end with 0; a second one ends at once. "
-        "Exit status: 1 connection or reports lost, 2 usage, 4 no NATS server.",
+        "Exit status: 1 connection or reports lost, 2 usage, 4 no NATS server, 5 the name is taken.",
         allow_abbrev=False,
     )
     add = parser.add_argument

@@ -6,6 +6,7 @@ Exception
         HandlerUnusable    a function cannot be a handler
         RunUnusable        an ``x-run`` cannot be executed by this runtime
         ConnectionLost     the connection to NATS was closed for good
+        NameTaken          another runtime of the same name is there
     PermanentFailure       raised by work: another attempt cannot help
     TemporaryFailure       raised by work: another attempt may help
 """
@@ -39,6 +40,15 @@ class RunUnusable(PlanterRuntimeError):
 
 class ConnectionLost(PlanterRuntimeError):
     """The connection to NATS was closed and will not come back."""
+
+
+class NameTaken(PlanterRuntimeError):
+    """A runtime of the same name answers: a planner would take each for a restart of the other."""
+
+    def __init__(self, runtime_id: str, host: str) -> None:
+        self.runtime_id = runtime_id
+        self.host = host
+        super().__init__(f"runtime {runtime_id!r} is running already, on host {host or '(unknown)'}")
 
 
 class PermanentFailure(Exception):

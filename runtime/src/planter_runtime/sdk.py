@@ -103,6 +103,7 @@ class Runtime:
         Raises:
             ServerUnreachable: no server answers within 10 seconds.
             ConnectionLost: the connection was closed for good.
+            NameTaken: another runtime of this name is running.
         """
         from planter_runtime.serving import serve  # noqa: PLC0415  (keeps the import of this package light)
         from planter_runtime.settings import settings_of  # noqa: PLC0415

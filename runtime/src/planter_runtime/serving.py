@@ -16,7 +16,8 @@ from planter_protocol.errors import ServerUnreachable
 from planter_protocol.loops import calm_collector, loop_factory
 from planter_runtime import logs
 from planter_runtime.agent import Agent
-from planter_runtime.errors import ConnectionLost
+from planter_runtime.claiming import claim_name
+from planter_runtime.errors import ConnectionLost, NameTaken
 from planter_runtime.executors.process import ProcessGroups
 from planter_runtime.sdk import Handler
 from planter_runtime.settings import Settings
@@ -28,6 +29,7 @@ CLOSE_SECONDS = 2.0
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_UNREACHABLE = 4
+EXIT_REFUSED = 5
 
 
 class Stop:
@@ -59,7 +61,8 @@ async def serve(settings: Settings, handlers: Sequence[Handler]) -> None:
 def run(settings: Settings, handlers: Sequence[Handler]) -> NoReturn:
     """Serve until a signal, then end the process.
 
-    Its status: 0, 1 (connection or reports lost), 4 (no server), 130 or 143 (a second signal).
+    Its status: 0, 1 (connection or reports lost), 4 (no server), 5 (its name is taken), 130 or 143 (a second
+    signal).
     """
     if not structlog.is_configured():
         logs.configure()
@@ -75,6 +78,9 @@ def run(settings: Settings, handlers: Sequence[Handler]) -> NoReturn:
     except ConnectionLost as error:
         _say(f"{error}")
         status = EXIT_FAILED
+    except NameTaken as error:
+        _say(f"{error}\n  give this one another name with --id, or none: then it makes one of its own")
+        status = EXIT_REFUSED
     leave(status)
 
 
@@ -105,6 +111,7 @@ async def _serve(
     nc = await _connect(settings, closed.set, on_reconnected)
     confirmed = True
     try:
+        await claim_name(nc, settings.runtime_id)
         async with anyio.create_task_group() as tasks:
             agent = Agent(settings, handlers, nc, tasks, groups)
             agent.on_drain = stop.requested.set
