@@ -8,8 +8,9 @@ import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from planter_testkit.nats import running_nats_server
+from planter_testkit.nats import publish_raw, running_nats_server
 from planter_testkit.planners import running_planner
+from planter_testkit.scripted import scripted_runtime
 
 MANIFEST = [
     {"kind": "Phase", "id": "preflight", "spec": {"selector": {"matchLabels": {"phase": "preflight"}}}},
@@ -168,6 +169,33 @@ async def test_bytes_that_are_no_message_become_dead_letters_and_block_nobody(tm
     assert {letter.subject for letter in letters} == {"plan.dead.bad"}
     assert all(letter.headers["Planter-Reason"].startswith("not a valid") for letter in letters)
     assert state["status"] == "pending"
+
+
+async def test_subjects_that_are_no_text_block_nobody(tmp_path) -> None:
+    async with (
+        running_nats_server(tmp_path) as server,
+        running_planner(server.url, tmp_path) as planner,
+        scripted_runtime(server.url),
+    ):
+        nc = await nats.connect(server.url)
+        monitor = await Monitor(nc).follow("good")
+        for odd in (b"\xff\xfe", b"a\x0bb", b"a\x0cb"):
+            await publish_raw(
+                server.url,
+                *(b"plan.session.%b.%b" % (odd, verb) for verb in (b"start", b"control", b"ack", b"report")),
+                *(b"plan.session.%b.%b" % (odd, verb) for verb in (b"get_state", b"diff", b"explain")),
+                b"plan.runtime.%b.heartbeat" % odd,
+                b"plan.planner.%b.presence" % odd,
+                b"plan.notify.%b.hook.%b" % (odd, odd),
+            )
+        await start(nc, "good", [{"kind": "Phase", "id": "a", "spec": {"x-run": {"noop": {}}}}])
+        async with asyncio.timeout(10):
+            await monitor.ended.wait()
+        letters = await nc.jetstream().stream_info("PLANTER_DEAD_LETTERS")
+        await nc.close()
+
+    assert letters.state.messages == 12
+    assert "nats.error" not in planner.log.read_text()
 
 
 async def test_a_forged_report_changes_nothing(tmp_path) -> None:

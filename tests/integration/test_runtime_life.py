@@ -10,7 +10,7 @@ from pathlib import Path
 import nats
 import pytest
 
-from planter_testkit.nats import end, running_nats_server
+from planter_testkit.nats import end, publish_raw, running_nats_server
 from planter_testkit.runtimes import (
     RuntimeProcess,
     plain_planner,
@@ -349,6 +349,18 @@ async def test_without_a_server_it_says_so_and_ends_with_4(tmp_path) -> None:
     assert "nats://127.0.0.1:1" in text
     assert "planter dev" in text
     assert "Traceback" not in text
+
+
+async def test_replies_to_subjects_that_are_no_text_are_wanted_in_vain(tmp_path) -> None:
+    async with (
+        running_nats_server(tmp_path / "nats") as server,
+        plain_planner(server.url) as planner,
+        runtime_process(planner, server.url, tmp_path, "r1"),
+    ):
+        subjects = (b"plan.runtime.r1.target", b"plan.runtime.r1.control", b"plan.runtime.discover")
+        await publish_raw(server.url, *subjects, b"$SRV.PING", b"$SRV.INFO.planter-runtime.r1")
+        await planner.offer("r1", target("a", {"noop": {}}))
+        assert (await planner.report("a"))["status"] == "complete"
 
 
 async def test_a_second_runtime_of_a_name_is_refused_and_the_first_goes_on(tmp_path) -> None:

@@ -21,6 +21,9 @@ from planter_protocol.sifting import Sieve, read_headers
 
 log = structlog.get_logger(__name__)
 
+_BLANKS = frozenset(b"\v\f")
+"""The server takes them in a subject, nats-py for the end of it."""
+
 
 class _Inline(asyncio.Future[Msg]):
     """What nats-py takes for the future of one answer: it is given each message at once, and never done."""
@@ -78,12 +81,25 @@ class InlineClient(Client):
             subscription: Any = self._subs[int(sid)]
             future = subscription._future
             if type(future) is not _Inline or subscription._max_msgs or self.is_reconnecting:
-                return False
+                return self._is_strange(subject, reply)
             subscription._received += 1
         except (KeyError, AttributeError):
-            return False
+            return self._is_strange(subject, reply)
         self.stats["in_msgs"] += 1
         self.stats["in_bytes"] += len(data)
         found = read_headers(headers) if headers else None
-        future.set_result(Msg(self, subject.decode(), reply.decode(), data, found))
+        future.set_result(Msg(self, _text(subject), _text(reply), data, found))
         return True
+
+    def _is_strange(self, subject: bytes, reply: bytes) -> bool:
+        """Whether nats-py would stop reading at such a subject, and hear nothing more: then it is dropped."""
+        names = subject + b" " + reply
+        if (names.isascii() or "\ufffd" not in _text(names)) and _BLANKS.isdisjoint(names):
+            return False
+        log.warning("message.dropped", subject=_text(subject), reply=_text(reply), reason="no usable text")
+        return True
+
+
+def _text(subject: bytes) -> str:
+    """The server takes any bytes for a subject; what is no UTF-8 becomes U+FFFD, which no id may have."""
+    return subject.decode("utf-8", "replace")

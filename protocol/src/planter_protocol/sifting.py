@@ -34,7 +34,7 @@ class Sieve:
         at, size = 0, len(data)
         while at < size:
             line_end = data.find(_CRLF, at)
-            words = data[at:line_end].split() if line_end >= 0 else []
+            words = data[at:line_end].split(b" ") if line_end >= 0 else []  # a subject may have other blanks
             header, total = _lengths(words)
             begin = line_end + 2
             end = begin + total + 2 if total >= 0 else begin

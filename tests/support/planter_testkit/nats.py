@@ -74,6 +74,21 @@ async def running_nats_server(folder: Path, arguments: Sequence[str] = ()) -> As
         server.stop()
 
 
+async def publish_raw(url: str, *subjects: bytes) -> None:
+    """Publish ``{}`` to subjects that no library would send to, with a reply subject that is no text."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+    await reader.readline()  # INFO
+    writer.write(b'CONNECT {"verbose":false,"headers":true}\r\n')
+    for subject in subjects:
+        writer.write(b"PUB %b _INBOX.\xff.1 2\r\n{}\r\n" % subject)
+    writer.write(b"PING\r\n")
+    async with asyncio.timeout(10):
+        while (line := await reader.readline()) != b"PONG\r\n":
+            assert line.startswith((b"PING", b"INFO")), line
+    writer.close()
+    await writer.wait_closed()
+
+
 def end(process: "subprocess.Popen[bytes] | None", number: signal.Signals = signal.SIGTERM) -> int | None:
     """Send the signal and wait; returns the exit status.
 

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
@@ -116,6 +117,19 @@ def test_what_is_no_operation_is_passed_on_as_it_is_for_nats_py_to_refuse(length
             sieve.feed(data[:length])
             data = data[length:]
         assert bytes(others) == line + b"\r\n"
+
+
+@pytest.mark.parametrize("subject", [b"a\x0bb", b"a\x0cb", b"\xff\xfe", b"\x0b", b"a\x1cb", b"a\tb"])
+def test_an_odd_subject_does_not_make_operations_of_the_payload(subject: bytes) -> None:
+    forged = b"MSG forged 1 2\r\n{}\r\n"
+    taken: list[Operation] = []
+
+    def take(*message: bytes) -> bool:
+        taken.append(message)
+        return True
+
+    Sieve(take, lambda _: None).feed(b"MSG %b 1 %d\r\n%b\r\n" % (subject, len(forged), forged))
+    assert taken == [(b"1", subject, b"", b"", forged)]
 
 
 HEADER_LINES = st.one_of(
