@@ -12,6 +12,7 @@ import pytest
 
 from planter_protocol import PlanClient, assets, subjects
 from planter_protocol.messages import Control
+from planter_protocol.reading import last_sequence
 from planter_testkit.http import Api, running_interface
 from planter_testkit.nats import running_nats_server
 from planter_testkit.scripted import scripted_runtime
@@ -112,8 +113,11 @@ async def test_an_earlier_result_that_nobody_can_read_is_none(tmp_path: Path) ->
         (key,) = found
         kinds: list[set[str]] = []
         for number, garbage in enumerate(GARBAGE):
-            await client.js.publish(key, garbage)
+            put = await client.js.publish(key, garbage)
             kinds.append({event["type"] for event in await ended(client, f"s{number}", cached)})
+            async with asyncio.timeout(SECONDS):  # its own result is stored when it has ended
+                while await last_sequence(client.nc, f"KV_{bucket}", key) == put.seq:
+                    await asyncio.sleep(0.02)
 
     assert all("PhaseCompleted" in kind and "PhaseReused" not in kind for kind in kinds)
 

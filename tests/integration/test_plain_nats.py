@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import nats
+import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from planter_testkit.nats import publish_raw, running_nats_server
+from planter_testkit.nats import Server, publish_raw, running_nats_server
 from planter_testkit.planners import running_planner
 from planter_testkit.scripted import scripted_runtime
 
@@ -171,31 +175,77 @@ async def test_bytes_that_are_no_message_become_dead_letters_and_block_nobody(tm
     assert state["status"] == "pending"
 
 
-async def test_subjects_that_are_no_text_block_nobody(tmp_path) -> None:
+TEXT = b"NATS/1.0\r\nA: b\r\n\r\n"
+"""A header block as it should be."""
+
+
+@pytest.mark.parametrize("odd", [b"\xff\xfe", b"a\x0bb", b"a\x0cb"])
+@pytest.mark.parametrize("header", [b"", TEXT])
+async def test_subjects_that_are_no_text_block_nobody(tmp_path, odd: bytes, header: bytes) -> None:
+    async with a_planner_that_goes_on(tmp_path) as (server, letters):
+        for reply in (b"_INBOX.a.1", b"_INBOX.%b.1" % odd):
+            await publish_raw(server.url, *addresses(odd), reply=reply, header=header)
+        assert await letters() == 8
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"\r\n",
+        b"x",
+        b"NATS/1.0",
+        b"NATS/1.0 \r\n\r\n",
+        b"NATS/1.0 \xff\xff\xff\r\n\r\n",
+        b"NATS/1.0 503\r\nA: \xff\r\n\r\n",
+        b"NATS/1.0 503 \xff\r\n\r\n",
+        b"NATS/1.0\r\nA: \xff\r\n\xff: b\r\n\r\n",
+        b"MSG a 1 2\r\n{}\r\n",
+    ],
+)
+async def test_headers_that_are_none_block_nobody(tmp_path, header: bytes) -> None:
+    async with a_planner_that_goes_on(tmp_path) as (server, _):
+        await publish_raw(server.url, *addresses(b"bad"), header=header)
+
+
+def addresses(token: bytes) -> list[bytes]:
+    """Everything that a planner listens to, of a session, runtime or planner of this name."""
+    inputs = (b"start", b"control", b"ack", b"report")
+    return [
+        *(b"plan.session.%b.%b" % (token, verb) for verb in (*inputs, b"get_state", b"diff", b"explain")),
+        b"plan.runtime.%b.heartbeat" % token,
+        b"plan.planner.%b.presence" % token,
+        b"plan.notify.%b.hook.%b" % (token, token),
+        b"plan.planner.info",
+        b"plan.planner.handover",
+        b"$SRV.PING",
+    ]
+
+
+@asynccontextmanager
+async def a_planner_that_goes_on(folder: Path) -> AsyncGenerator[tuple[Server, Callable[[], Awaitable[int]]]]:
+    """A planner that has to complete a session after the block, without having lost its connection.
+
+    Yields its server, and a count of the dead letters.
+    """
     async with (
-        running_nats_server(tmp_path) as server,
-        running_planner(server.url, tmp_path) as planner,
+        running_nats_server(folder) as server,
+        running_planner(server.url, folder) as planner,
         scripted_runtime(server.url),
     ):
         nc = await nats.connect(server.url)
         monitor = await Monitor(nc).follow("good")
-        for odd in (b"\xff\xfe", b"a\x0bb", b"a\x0cb"):
-            await publish_raw(
-                server.url,
-                *(b"plan.session.%b.%b" % (odd, verb) for verb in (b"start", b"control", b"ack", b"report")),
-                *(b"plan.session.%b.%b" % (odd, verb) for verb in (b"get_state", b"diff", b"explain")),
-                b"plan.runtime.%b.heartbeat" % odd,
-                b"plan.planner.%b.presence" % odd,
-                b"plan.notify.%b.hook.%b" % (odd, odd),
-            )
-        await start(nc, "good", [{"kind": "Phase", "id": "a", "spec": {"x-run": {"noop": {}}}}])
-        async with asyncio.timeout(10):
-            await monitor.ended.wait()
-        letters = await nc.jetstream().stream_info("PLANTER_DEAD_LETTERS")
-        await nc.close()
 
-    assert letters.state.messages == 12
-    assert "nats.error" not in planner.log.read_text()
+        async def letters() -> int:
+            await start(nc, "good", [{"kind": "Phase", "id": "a", "spec": {"x-run": {"noop": {}}}}])
+            async with asyncio.timeout(10):
+                await monitor.ended.wait()
+            return (await nc.jetstream().stream_info("PLANTER_DEAD_LETTERS")).state.messages
+
+        yield server, letters
+        await letters()
+        await nc.close()
+    log = planner.log.read_text()
+    assert not [word for word in ("nats.error", "connection.", "Traceback") if word in log]
 
 
 async def test_a_forged_report_changes_nothing(tmp_path) -> None:

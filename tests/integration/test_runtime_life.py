@@ -358,7 +358,8 @@ async def test_replies_to_subjects_that_are_no_text_are_wanted_in_vain(tmp_path)
         runtime_process(planner, server.url, tmp_path, "r1"),
     ):
         subjects = (b"plan.runtime.r1.target", b"plan.runtime.r1.control", b"plan.runtime.discover")
-        await publish_raw(server.url, *subjects, b"$SRV.PING", b"$SRV.INFO.planter-runtime.r1")
+        for odd in (b"_INBOX.\xff", b"_INBOX.a\x0bb"):
+            await publish_raw(server.url, *subjects, b"$SRV.PING", b"$SRV.INFO.planter-runtime.r1", reply=odd)
         await planner.offer("r1", target("a", {"noop": {}}))
         assert (await planner.report("a"))["status"] == "complete"
 

@@ -81,23 +81,27 @@ class InlineClient(Client):
             subscription: Any = self._subs[int(sid)]
             future = subscription._future
             if type(future) is not _Inline or subscription._max_msgs or self.is_reconnecting:
-                return self._is_strange(subject, reply)
+                return _is_dropped(subject, reply, headers)
             subscription._received += 1
         except (KeyError, AttributeError):
-            return self._is_strange(subject, reply)
+            return _is_dropped(subject, reply, headers)
         self.stats["in_msgs"] += 1
         self.stats["in_bytes"] += len(data)
         found = read_headers(headers) if headers else None
         future.set_result(Msg(self, _text(subject), _text(reply), data, found))
         return True
 
-    def _is_strange(self, subject: bytes, reply: bytes) -> bool:
-        """Whether nats-py would stop reading at such a subject, and hear nothing more: then it is dropped."""
-        names = subject + b" " + reply
-        if (names.isascii() or "\ufffd" not in _text(names)) and _BLANKS.isdisjoint(names):
-            return False
-        log.warning("message.dropped", subject=_text(subject), reply=_text(reply), reason="no usable text")
-        return True
+
+def _is_dropped(subject: bytes, reply: bytes, headers: bytes) -> bool:
+    """Whether nats-py would stop reading at such a message, and hear nothing more: anybody may send one."""
+    names = subject + b" " + reply
+    is_text = (names.isascii() or "\ufffd" not in _text(names)) and _BLANKS.isdisjoint(names)
+    is_block = headers.startswith(b"NATS/1.0\r\n") or (headers.startswith(b"NATS/1.0 ") and headers.isascii())
+    if is_text and (is_block or not headers):
+        return False
+    reason = "its headers are none" if is_text else "its subject is no text"
+    log.warning("message.dropped", subject=_text(subject), reply=_text(reply), reason=reason)
+    return True
 
 
 def _text(subject: bytes) -> str:

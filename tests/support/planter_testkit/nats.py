@@ -74,13 +74,19 @@ async def running_nats_server(folder: Path, arguments: Sequence[str] = ()) -> As
         server.stop()
 
 
-async def publish_raw(url: str, *subjects: bytes) -> None:
-    """Publish ``{}`` to subjects that no library would send to, with a reply subject that is no text."""
+async def publish_raw(url: str, *subjects: bytes, reply: bytes = b"_INBOX.a.1", header: bytes = b"") -> None:
+    """Publish ``{}`` as no library would: to any bytes, with any bytes for a reply and for headers."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
     await reader.readline()  # INFO
     writer.write(b'CONNECT {"verbose":false,"headers":true}\r\n')
     for subject in subjects:
-        writer.write(b"PUB %b _INBOX.\xff.1 2\r\n{}\r\n" % subject)
+        size = len(header) + 2
+        line = (
+            b"HPUB %b %b %d %d" % (subject, reply, len(header), size)
+            if header
+            else b"PUB %b %b 2" % (subject, reply)
+        )
+        writer.write(line + b"\r\n" + header + b"{}\r\n")
     writer.write(b"PING\r\n")
     async with asyncio.timeout(10):
         while (line := await reader.readline()) != b"PONG\r\n":
