@@ -131,10 +131,9 @@ class _Bench:
         floor = statistics.median(took.seconds for took in floors)
         ran = statistics.median(took.ran for took in planters)
         whole = statistics.median(took.seconds for took in planters)
-        memory = max(took.memory_mib["planner-0"] for took in planters)
         more = (
             f"accepted in {whole - ran:.2f} s, all in {whole:.2f} s ({floor / whole:.2f} of the floor), "
-            f"{_processor_us(planters, workload):,.0f} us of processor a task, planner {memory} MiB"
+            f"{_processor_us(planters, workload):,.0f} us of processor a task, {_memory(planters)}"
         )
         wanted = "" if must is None else f"{must:.2f}"
         ratio = floor / ran
@@ -197,6 +196,12 @@ def _speed(seconds: float, workload: Workload) -> str:
     if workload.name == "chain":
         return f"{seconds / workload.size * 1000:.2f} ms"
     return f"{workload.size / seconds:,.0f}/s"
+
+
+def _memory(runs: list[Took]) -> str:
+    """The most that each process ever had, of all runs."""
+    most = {name: max(took.memory_mib[name] for took in runs) for name in runs[0].memory_mib}
+    return "MiB: " + ", ".join(f"{name.removesuffix('-0')} {mib}" for name, mib in sorted(most.items()))
 
 
 def _processor_us(runs: list[Took], workload: Workload) -> float:

@@ -26,6 +26,7 @@ def test_a_small_run_compares_planter_with_the_floor(tmp_path) -> None:
     assert set(rows) == {"fan", "diamonds", "diamonds, bound", "idle planter dev"}
     assert rows["fan"]["ratio"] > 0
     assert rows["diamonds, bound"]["ratio"] > 0
+    assert all(f"{name} " in rows["fan"]["more"] for name in ("MiB: nats-server", "planner", "runtime"))
     assert "MiB" in rows["idle planter dev"]["planter"]
     assert "| fan |" in page.read_text()
     assert page.read_text().startswith("before")
