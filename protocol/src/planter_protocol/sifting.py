@@ -49,7 +49,7 @@ class Sieve:
             self._pass_on(b"".join(others))
 
     def _is_taken(self, words: list[bytes], header: int, data: bytes) -> bool:
-        reply = words[3] if len(words) > (5 if header else 4) else b""
+        reply = words[3] if len(words) > (5 if words[0] == b"HMSG" else 4) else b""
         return self._take(words[2], words[1], reply, data[:header], data[header:])
 
 

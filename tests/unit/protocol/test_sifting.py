@@ -132,6 +132,12 @@ def test_an_odd_subject_does_not_make_operations_of_the_payload(subject: bytes) 
     assert taken == [(b"1", subject, b"", b"", forged)]
 
 
+def test_a_header_block_of_no_bytes_makes_no_reply_subject_of_its_length() -> None:
+    taken: list[Operation] = []
+    Sieve(lambda *message: not taken.append(message), lambda _: None).feed(b"HMSG a 1 0 2\r\n{}\r\n")
+    assert taken == [(b"1", b"a", b"", b"", b"{}")]
+
+
 HEADER_LINES = st.one_of(
     st.binary(max_size=12), st.sampled_from([b"A: b", b" A :\tb ", b"A:", b": b", b"A: b:c"])
 )
